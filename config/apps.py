@@ -1,0 +1,11 @@
+"""App configuration of the project itself: its commands (`up`, `serve`, `worker`, `sandbox`) and system checks."""
+
+from django.apps import AppConfig
+
+
+class GrantryConfig(AppConfig):
+    """Registers the project as an app, so that its management commands and checks are found."""
+
+    name = "config"
+    label = "grantry"
+    verbose_name = "Grantry"

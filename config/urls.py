@@ -1,0 +1,17 @@
+"""Every route: pages under `/w/<workspace>/`, the OAuth callback, connect links, API, accounts, operators."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("workspaces.urls")),
+    path("", include("integrations.urls")),
+    path("", include("config.probes")),
+    path("accounts/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "workspaces.views.errors.bad_request"
+handler403 = "workspaces.views.errors.permission_denied"
+handler404 = "workspaces.views.errors.page_not_found"
+handler500 = "workspaces.views.errors.server_error"

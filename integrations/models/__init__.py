@@ -1,0 +1,24 @@
+"""Tables of the integrations app, one module each."""
+
+from integrations.models.connect_link import ConnectLink
+from integrations.models.connection import Connection, ConnectionState, ConnectionStatus
+from integrations.models.integration import GrantType, Integration
+from integrations.models.pending_authorization import PendingAuthorization
+from integrations.models.provider import CustomProvider, CustomProviderVersion
+from integrations.models.provider_pause import ProviderPause
+from integrations.models.token import Token, TokenSchedule
+
+__all__ = [
+    "ConnectLink",
+    "Connection",
+    "ConnectionState",
+    "ConnectionStatus",
+    "CustomProvider",
+    "CustomProviderVersion",
+    "GrantType",
+    "Integration",
+    "PendingAuthorization",
+    "ProviderPause",
+    "Token",
+    "TokenSchedule",
+]

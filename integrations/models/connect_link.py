@@ -1,0 +1,32 @@
+"""One-time links with which someone outside the workspace connects their account."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+
+from integrations.models.integration import Integration
+from workspaces.models import Workspace
+
+
+class ConnectLink(models.Model):
+    """Lives 24 hours, is used up by success and bound by cookie to the browser that posted first."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="connect_links")
+    integration = models.ForeignKey(Integration, on_delete=models.CASCADE, related_name="connect_links")
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    connection_name = models.CharField(max_length=100, default="default")
+    parameters = models.JSONField(default=dict)
+    additional_scopes = models.JSONField(default=list)
+    return_url = models.URLField(max_length=2000, blank=True)
+    browser_hash = models.CharField(max_length=64, blank=True, editable=False)
+    created_by = models.CharField(max_length=254, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, editable=False)
+
+    def __str__(self) -> str:
+        return f"connect link for {self.integration}"

@@ -1,0 +1,62 @@
+"""One provider with one grant type, set up in a workspace."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+from integrations.fields import SealedQuerySet, SealedTextField
+from workspaces.models import Workspace
+
+
+class GrantType(models.TextChoices):
+    """OAuth 2.0 grant types (RFC 6749 §4.1, §4.4) with the words people read."""
+
+    AUTHORIZATION_CODE = "authorization_code", "Delegated user"
+    CLIENT_CREDENTIALS = "client_credentials", "Service account"
+
+
+class Integration(models.Model):
+    """Client credentials and chosen scopes. Identity everywhere: (workspace, provider_id, grant_type)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="integrations")
+    provider_id = models.CharField(max_length=100)
+    grant_type = models.CharField(max_length=32, choices=GrantType.choices)
+    client_id = models.CharField(max_length=512, blank=True)
+    client_secret = SealedTextField(null=True)
+    # Empty: as the provider says.
+    token_endpoint_auth_method = models.CharField(max_length=32, blank=True)
+    additional_scopes = models.JSONField(default=list)
+    # Values of the provider's {{parameters}} that an admin sets for every connection.
+    parameters = models.JSONField(default=dict)
+    # The provider refuses the client itself: one alarm, renewals pause until credentials change or a probe succeeds.
+    client_error_code = models.CharField(max_length=64, blank=True, editable=False)
+    client_error_message = models.CharField(max_length=500, blank=True, editable=False)
+    client_error_at = models.DateTimeField(null=True, editable=False)
+    next_probe_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[Any] = SealedQuerySet.as_manager()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=["workspace", "provider_id", "grant_type"], name="integration_once_per_provider_and_grant"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(grant_type__in=GrantType.values), name="integration_grant_type_known"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.provider_id} ({self.get_grant_type_display()})"
+
+    @property
+    def has_client_secret(self) -> bool:
+        """Whether a secret is stored, without opening it."""
+        return self.__dict__.get("client_secret") is not None

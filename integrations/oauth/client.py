@@ -1,0 +1,107 @@
+"""Who talks to whom: the authorization server, the client, and how the client authenticates (RFC 6749 §2.3)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote_plus
+
+from integrations.oauth.errors import ConfigurationRefused
+from integrations.oauth.token_response import TokenResponseRules
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+
+class ClientAuthMethod(StrEnum):
+    """The names of RFC 7591 §2 for token_endpoint_auth_method."""
+
+    CLIENT_SECRET_BASIC = "client_secret_basic"
+    CLIENT_SECRET_POST = "client_secret_post"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class AuthorizationServer:
+    """An authorization server as the protocol needs to know it; endpoints that it lacks are empty.
+
+    `basic_auth_encoding`: "form" encodes client id and secret before Basic as RFC 6749 §2.3.1 wants; "raw" is
+    for providers that do not decode them.
+    """
+
+    token_endpoint: str
+    authorization_endpoint: str = ""
+    revocation_endpoint: str = ""
+    introspection_endpoint: str = ""
+    userinfo_endpoint: str = ""
+    issuer: str = ""
+    scope_separator: str = " "
+    authorization_params: Mapping[str, str] = field(default_factory=dict)
+    token_params: Mapping[str, str] = field(default_factory=dict)
+    pkce: Literal["S256", "off"] = "S256"
+    basic_auth_encoding: Literal["form", "raw"] = "form"
+    rules: TokenResponseRules = field(default_factory=TokenResponseRules)
+
+
+@dataclass(frozen=True)
+class OAuthClient:
+    """The app registered at the authorization server. Its repr shows no secret."""
+
+    client_id: str
+    client_secret: str = field(default="", repr=False)
+    auth_method: ClientAuthMethod = ClientAuthMethod.CLIENT_SECRET_BASIC
+
+    def __post_init__(self) -> None:
+        # Accepts the plain string, as it stands in YAML files and columns.
+        object.__setattr__(self, "auth_method", ClientAuthMethod(self.auth_method))
+
+
+@dataclass(frozen=True)
+class BasicAuth:
+    """Client authentication by the Authorization header; an auth object for requests."""
+
+    header: str = field(repr=False)
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = self.header
+        return request
+
+
+def no_authorization(request: PreparedRequest) -> PreparedRequest:
+    """Send the request without an Authorization header; an auth object for requests."""
+    request.headers.pop("Authorization", None)
+    return request
+
+
+@dataclass(frozen=True)
+class ClientAuthentication:
+    """What a request carries so that the authorization server knows the client."""
+
+    auth: BasicAuth | None
+    body: Mapping[str, str] = field(repr=False)
+
+
+def client_authentication(server: AuthorizationServer, client: OAuthClient) -> ClientAuthentication:
+    """Prepare header or body parameters for the client's authentication method.
+
+    Raises ConfigurationRefused when the method needs a secret and there is none.
+    """
+    if client.auth_method is ClientAuthMethod.NONE:
+        return ClientAuthentication(None, {"client_id": client.client_id})
+    if not client.client_secret:
+        raise ConfigurationRefused("missing_client_secret")
+    if client.auth_method is ClientAuthMethod.CLIENT_SECRET_POST:
+        body = {"client_id": client.client_id, "client_secret": client.client_secret}
+        return ClientAuthentication(None, body)
+    return ClientAuthentication(BasicAuth(basic_header(server, client)), {})
+
+
+def basic_header(server: AuthorizationServer, client: OAuthClient) -> str:
+    """Return the value of the Authorization header for client_secret_basic (RFC 6749 §2.3.1)."""
+    pair = (client.client_id, client.client_secret)
+    if server.basic_auth_encoding == "form":
+        pair = (quote_plus(client.client_id), quote_plus(client.client_secret))
+    return "Basic " + b64encode(":".join(pair).encode()).decode("ascii")

@@ -1,0 +1,234 @@
+"""The grants: authorization URL, code exchange, client credentials, refresh (RFC 6749 §4.1, §4.4, §6; RFC 7636).
+
+`now` is the time just before the call; expiry counts from it, so that a slow answer never makes a token look
+younger than it is. Every function that calls the provider raises OAuthError and nothing else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import requests
+
+from integrations.oauth.client import (
+    AuthorizationServer,
+    ClientAuthentication,
+    OAuthClient,
+    client_authentication,
+    no_authorization,
+)
+from integrations.oauth.errors import ConfigurationRefused
+from integrations.oauth.scopes import join_scopes
+from integrations.oauth.session import (
+    CodeClient,
+    ProtocolSession,
+    ServiceClient,
+    refusing_as_oauth_errors,
+)
+from integrations.oauth.token_response import TokenResponse, parse_token_response
+
+FORM_HEADERS: Mapping[str, str] = {
+    "Accept": "application/json",
+    "Content-Type": "application/x-www-form-urlencoded",
+}
+_RESERVED_IN_AUTHORIZATION = frozenset(
+    {
+        "response_type",
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "state",
+        "code_challenge",
+        "code_challenge_method",
+        "request",
+        "request_uri",
+    }
+)
+_RESERVED_IN_TOKEN_REQUEST = frozenset(
+    {
+        "grant_type",
+        "code",
+        "redirect_uri",
+        "code_verifier",
+        "refresh_token",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+    }
+)
+
+
+def new_state() -> str:
+    """Make a state of 256 random bits (RFC 6749 §10.12)."""
+    return secrets.token_urlsafe(32)
+
+
+def new_code_verifier() -> str:
+    """Make a code verifier of 256 random bits in 43 characters (RFC 7636 §4.1)."""
+    return secrets.token_urlsafe(32)
+
+
+def code_challenge(code_verifier: str) -> str:
+    """Derive the S256 code challenge (RFC 7636 §4.2)."""
+    digest = sha256(code_verifier.encode("ascii")).digest()
+    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def authorization_url(
+    server: AuthorizationServer,
+    client_id: str,
+    *,
+    redirect_uri: str,
+    scopes: Sequence[str],
+    state: str,
+    code_verifier: str | None,
+) -> str:
+    """Build the URL that the browser is sent to (RFC 6749 §4.1.1).
+
+    The endpoint's own query is kept. Without a code verifier there is no PKCE. Raises ConfigurationRefused
+    when the endpoint is missing, or its query or the extra parameters hold one that OAuth itself sets.
+    """
+    endpoint = _with_own_parameters(server)
+    pkce = {}
+    if code_verifier is not None:
+        pkce["code_challenge"] = code_challenge(code_verifier)
+        pkce["code_challenge_method"] = "S256"
+    url: str = CodeClient(client_id).prepare_request_uri(
+        endpoint,
+        redirect_uri=redirect_uri,
+        scope=join_scopes(scopes, server.scope_separator),
+        state=state,
+        **pkce,
+    )
+    base, _, query = url.partition("?")
+    # Literal plus signs are %2B by now. Some providers read a plus in a query as itself, none misreads %20.
+    return f"{base}?{query.replace('+', '%20')}"
+
+
+def _with_own_parameters(server: AuthorizationServer) -> str:
+    endpoint = _required(server.authorization_endpoint)
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError as error:
+        raise ConfigurationRefused("invalid_endpoint") from error
+    own = [*parse_qsl(parts.query, keep_blank_values=True), *server.authorization_params.items()]
+    _refuse_reserved([name for name, _ in own], _RESERVED_IN_AUTHORIZATION)
+    return urlunsplit(parts._replace(query=urlencode(own), fragment=""))
+
+
+def exchange_code(
+    http: requests.Session,
+    server: AuthorizationServer,
+    client: OAuthClient,
+    *,
+    code: str,
+    redirect_uri: str,
+    code_verifier: str | None,
+    now: datetime,
+) -> TokenResponse:
+    """Exchange an authorization code for a token (RFC 6749 §4.1.3). Raises OAuthError."""
+    with refusing_as_oauth_errors(code, code_verifier or "", client.client_secret):
+        authentication = client_authentication(server, client)
+        session = ProtocolSession(http, CodeClient(client.client_id), redirect_uri=redirect_uri)
+        optional = {} if code_verifier is None else {"code_verifier": code_verifier}
+        _fetch(session, server, authentication, code=code, **optional)
+        return _read(session, server, now, "authorization_code")
+
+
+def fetch_token(
+    http: requests.Session,
+    server: AuthorizationServer,
+    client: OAuthClient,
+    *,
+    scopes: Sequence[str],
+    now: datetime,
+) -> TokenResponse:
+    """Fetch a token with the client credentials grant (RFC 6749 §4.4.2). Raises OAuthError."""
+    with refusing_as_oauth_errors(client.client_secret):
+        authentication = client_authentication(server, client)
+        scope = join_scopes(scopes, server.scope_separator) or None
+        session = ProtocolSession(http, ServiceClient(client.client_id, scope=scope))
+        _fetch(session, server, authentication)
+        return _read(session, server, now, "client_credentials")
+
+
+def refresh_token(
+    http: requests.Session,
+    server: AuthorizationServer,
+    client: OAuthClient,
+    *,
+    refresh_token: str,
+    now: datetime,
+    scopes: Sequence[str] | None = None,
+) -> TokenResponse:
+    """Renew a token (RFC 6749 §6). Without scopes the provider keeps those granted. Raises OAuthError.
+
+    The answer's refresh token is the one to store: the new one, or the old one when none came.
+    """
+    with refusing_as_oauth_errors(refresh_token, client.client_secret):
+        authentication = client_authentication(server, client)
+        scope = join_scopes(scopes, server.scope_separator) if scopes else None
+        session = ProtocolSession(http, CodeClient(client.client_id, scope=scope))
+        session.refresh_token(
+            _required(server.token_endpoint),
+            refresh_token=refresh_token,
+            body=_extra_body(server),
+            auth=authentication.auth or no_authorization,
+            headers=dict(FORM_HEADERS),
+            **authentication.body,
+        )
+        answer = _read(session, server, now, "refresh_token")
+        return answer.keeping_refresh_token(refresh_token)
+
+
+def _fetch(
+    session: ProtocolSession,
+    server: AuthorizationServer,
+    authentication: ClientAuthentication,
+    **parameters: str,
+) -> None:
+    session.fetch_token(
+        _required(server.token_endpoint),
+        body=_extra_body(server),
+        auth=authentication.auth or no_authorization,
+        include_client_id="client_id" in authentication.body,
+        client_secret=authentication.body.get("client_secret"),
+        headers=dict(FORM_HEADERS),
+        **parameters,
+    )
+
+
+def _read(
+    session: ProtocolSession, server: AuthorizationServer, now: datetime, grant_type: str
+) -> TokenResponse:
+    return parse_token_response(
+        session.answer.status_code,
+        session.answer.headers,
+        session.answer.content,
+        rules=server.rules,
+        requested_at=now,
+        grant_type=grant_type,
+    )
+
+
+def _extra_body(server: AuthorizationServer) -> str:
+    _refuse_reserved(server.token_params, _RESERVED_IN_TOKEN_REQUEST)
+    return urlencode(dict(server.token_params))
+
+
+def _refuse_reserved(names: Sequence[str] | Mapping[str, str], reserved: frozenset[str]) -> None:
+    taken = sorted(reserved.intersection(names))
+    if taken:
+        raise ConfigurationRefused("reserved_parameter", f"Reserved: {', '.join(taken)}")
+
+
+def _required(endpoint: str) -> str:
+    if not endpoint:
+        raise ConfigurationRefused("missing_endpoint")
+    return endpoint

@@ -1,0 +1,1 @@
+"""Providers: what they are (base), where they come from (registry, catalogue, custom)."""

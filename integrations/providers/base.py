@@ -1,0 +1,125 @@
+"""What a provider is: a frozen definition, and the two classes that turn it into protocol values.
+
+A provider is one YAML file in `catalogue/`, or a workspace's own definition. Where one deviates in ways that the
+fields here cannot say, subclass `AuthorizationCodeOAuthProvider` or `ClientCredentialsOAuthProvider` and register it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from integrations.models import GrantType
+
+
+class ClientAuth(StrEnum):
+    """Client authentication at the token endpoint (RFC 6749 §2.3.1, RFC 7591 §2)."""
+
+    BASIC = "client_secret_basic"
+    POST = "client_secret_post"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeDefinition:
+    """A scope that the provider's definition names."""
+
+    name: str
+    required: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopePattern:
+    """A regular expression that a whole scope must (or must not) match, with words for the error."""
+
+    pattern: str
+    description: str
+
+
+DEFAULT_PARAMETER_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value asked from people and used as `{{key}}` in endpoints."""
+
+    key: str
+    label: str
+    type: str = "text"  # text, password, dropdown
+    options: tuple[str, ...] = ()
+    pattern: str = DEFAULT_PARAMETER_PATTERN
+    help: str = ""
+    placeholder: str = ""
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """One provider's whole definition, as in the API's provider shape."""
+
+    provider_id: str
+    name: str
+    token_endpoint: str
+    grant_types: tuple[GrantType, ...]
+    authorization_endpoint: str = ""
+    category: str = "Other"
+    description: str = ""
+    revocation_endpoint: str = ""
+    introspection_endpoint: str = ""
+    userinfo_endpoint: str = ""
+    issuer: str = ""
+    api_base_url: str = ""
+    # Definitions by grant type; most providers use one list for both.
+    scopes: Mapping[GrantType, tuple[ScopeDefinition, ...]] = field(default_factory=dict)
+    suggested_scopes: tuple[ScopeDefinition, ...] = ()
+    scope_separator: str = " "
+    scope_parameter: str = "scope"  # Slack's user token: user_scope
+    allow_scope_customization: bool = False
+    allow_additional_scopes: bool = True
+    scope_input_delimiter: str = "space"
+    additional_scopes_help: str = ""
+    allowed_scope_patterns: tuple[ScopePattern, ...] = ()
+    denied_scope_patterns: tuple[ScopePattern, ...] = ()
+    pkce: str = "S256"  # or "off"
+    token_endpoint_auth_method: ClientAuth = ClientAuth.BASIC
+    authorization_params: Mapping[str, str] = field(default_factory=dict)
+    token_params: Mapping[str, str] = field(default_factory=dict)
+    token_response: Mapping[str, object] = field(default_factory=dict)  # knobs of oauth.TokenResponseRules
+    parameters: tuple[Parameter, ...] = ()
+    account_fields: tuple[str, ...] = ()  # userinfo keys for the account's label, first present wins
+    account_id_field: str = "sub"
+    refresh_margin_seconds: int | None = None
+    brand_icon: str = ""  # file name in static/vendor/simple-icons, without .svg
+    monogram: str = ""
+    color: str = "slate"  # a colour class of the UI
+    docs_url: str = ""
+    setup_hint: str = ""
+    unverified: bool = False
+    popular: bool = False
+    custom: bool = False
+    version: int = 1
+    draft: bool = False
+
+    def supports(self, grant_type: str) -> bool:
+        """Whether the provider offers the grant type."""
+        return grant_type in self.grant_types
+
+    def scopes_for(self, grant_type: str) -> tuple[ScopeDefinition, ...]:
+        """The scopes its definition names for a grant type."""
+        return self.scopes.get(GrantType(grant_type), ())
+
+    def base_scopes(self, grant_type: str) -> tuple[str, ...]:
+        """The required ones: always requested, never removable."""
+        return tuple(scope.name for scope in self.scopes_for(grant_type) if scope.required)
+
+    def default_scopes(self, grant_type: str) -> tuple[str, ...]:
+        """Every scope the definition names, required ones first."""
+        scopes = self.scopes_for(grant_type)
+        return tuple(s.name for s in scopes if s.required) + tuple(s.name for s in scopes if not s.required)
+
+    def expression(self, grant_type: str) -> str:
+        """The secret expression that actions and MCP headers write."""
+        kind = "USER" if grant_type == GrantType.AUTHORIZATION_CODE else "SERVICE"
+        return f"${{{{ SECRETS.{self.provider_id}_oauth.{self.provider_id.upper()}_{kind}_TOKEN }}}}"

@@ -1,0 +1,1 @@
+"""Real servers for tests, each on a port the system picks."""

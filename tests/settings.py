@@ -1,0 +1,18 @@
+"""Settings of the test run: the real ones, with secrets of their own and nothing that waits or mails."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+os.environ.setdefault("SECRET_KEY", "test-only-" + "k" * 60)
+os.environ.setdefault("FERNET_KEYS", "dGVzdC1vbmx5LWtleS10aGlydHktdHdvLWJ5dGVzISE=")
+os.environ.setdefault("VAR_DIR", tempfile.mkdtemp(prefix="grantry-tests-"))
+os.environ.setdefault("EMAIL_URL", "memorymail://")
+os.environ.setdefault("PUBLIC_BASE_URL", "http://localhost:8000")
+
+from config.settings import *  # noqa: E402, F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # speed: the hash is not what is tested
+ALLOWED_HOSTS = ["*"]
+RATE_LIMIT_SCALE = 0.0  # tests of the limits switch them on

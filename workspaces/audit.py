@@ -1,0 +1,211 @@
+"""The only writer of audit events.
+
+`record` writes within the caller's transaction, so that a change and its event stand or fall together.
+`record_soon` (token reads) buffers and flushes within a second and at shutdown; a SIGKILL loses what is buffered.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from django.db import DatabaseError, connection, models
+from django.utils import timezone
+
+from workspaces.models import ActorKind, ApiKey, AuditEvent, AuditResult, User, Workspace
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 1.0
+BUFFER_LIMIT = 10_000  # beyond it a read writes the buffer itself: events are delayed, never dropped
+
+
+class AuditAction(StrEnum):
+    """Everything that is recorded, as `subject:action`."""
+
+    WORKSPACE_CREATED = "workspace:created"
+    WORKSPACE_CHANGED = "workspace:changed"
+    MEMBER_INVITED = "member:invited"
+    MEMBER_INVITATION_REVOKED = "member:invitation_revoked"
+    MEMBER_JOINED = "member:joined"
+    MEMBER_ROLE_CHANGED = "member:role_changed"
+    MEMBER_REMOVED = "member:removed"
+    API_KEY_CREATED = "api_key:created"
+    API_KEY_ROLLED = "api_key:rolled"
+    API_KEY_REVOKED = "api_key:revoked"
+    PROVIDER_CREATED = "provider:created"
+    PROVIDER_CHANGED = "provider:changed"
+    PROVIDER_DELETED = "provider:deleted"
+    INTEGRATION_CONFIGURED = "integration:configured"
+    INTEGRATION_DELETED = "integration:deleted"
+    INTEGRATION_CLIENT_REFUSED = "integration:client_refused"
+    INTEGRATION_RECOVERED = "integration:recovered"
+    CONNECTION_STARTED = "connection:started"
+    CONNECTION_CONNECTED = "connection:connected"
+    CONNECTION_FAILED = "connection:failed"
+    CONNECTION_TESTED = "connection:tested"
+    CONNECTION_CHANGED = "connection:changed"
+    CONNECTION_REFRESHED = "connection:refreshed"
+    CONNECTION_REFRESH_FAILED = "connection:refresh_failed"
+    CONNECTION_RECONNECT_REQUIRED = "connection:reconnect_required"
+    CONNECTION_DISCONNECTED = "connection:disconnected"
+    CONNECTION_DELETED = "connection:deleted"
+    CONNECT_LINK_CREATED = "connect_link:created"
+    TOKEN_READ = "token:read"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: carried into every verb, beside the workspace."""
+
+    kind: ActorKind
+    id: str = ""
+    label: str = ""
+    request_id: uuid.UUID | None = None
+
+    @classmethod
+    def member(cls, user: User, request_id: uuid.UUID | None = None) -> Actor:
+        """A signed-in person."""
+        return cls(ActorKind.MEMBER, str(user.pk), user.email, request_id)
+
+    @classmethod
+    def api_key(cls, key: ApiKey, request_id: uuid.UUID | None = None) -> Actor:
+        """A program with a key."""
+        return cls(ActorKind.API_KEY, str(key.pk), f"{key.name} (gr_{key.prefix}…)", request_id)
+
+    @classmethod
+    def operator(cls, label: str = "command line") -> Actor:
+        """Someone with access to the machine or to Django admin."""
+        return cls(ActorKind.OPERATOR, "", label)
+
+
+WORKER = Actor(ActorKind.WORKER, "", "Worker")
+
+
+def _event(
+    workspace_id: Any,
+    action: AuditAction,
+    actor: Actor,
+    *,
+    target: models.Model | None,
+    target_label: str,
+    result: AuditResult,
+    detail: dict[str, Any] | None,
+) -> AuditEvent:
+    return AuditEvent(
+        workspace_id=workspace_id,
+        at=timezone.now(),
+        action=action.value,
+        result=result,
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        actor_label=actor.label[:254],
+        target_kind=target._meta.model_name or "" if target is not None else "",
+        target_id=str(target.pk) if target is not None else "",
+        target_label=(target_label or (str(target) if target is not None else ""))[:254],
+        request_id=actor.request_id,
+        detail=detail or {},
+    )
+
+
+def record(
+    workspace: Workspace | uuid.UUID,
+    action: AuditAction,
+    actor: Actor,
+    *,
+    target: models.Model | None = None,
+    target_label: str = "",
+    result: AuditResult = AuditResult.OK,
+    detail: dict[str, Any] | None = None,
+) -> AuditEvent:
+    """Append one event in the transaction of the change. `detail` is JSON and never carries a secret."""
+    workspace_id = workspace.pk if isinstance(workspace, Workspace) else workspace
+    event = _event(
+        workspace_id, action, actor, target=target, target_label=target_label, result=result, detail=detail
+    )
+    event.save(force_insert=True)
+    return event
+
+
+class _Buffer:
+    """Events that may wait a second; one daemon thread per process writes them in one INSERT."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: list[AuditEvent] = []
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, event: AuditEvent) -> None:
+        with self._lock:
+            self._events.append(event)
+            full = len(self._events) >= BUFFER_LIMIT
+            if self._thread is None or not self._thread.is_alive():  # also after a fork
+                self._thread = threading.Thread(target=self._run, name="audit-flush", daemon=True)
+                self._thread.start()
+        if full:
+            self.flush()
+        else:
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Write what is buffered; what cannot be written now is kept for the next turn."""
+        with self._lock:
+            events, self._events = self._events, []
+        if not events:
+            return
+        try:
+            AuditEvent.objects.bulk_create(events, batch_size=500)
+        except DatabaseError:
+            logger.exception("%d audit events could not be written; they are kept for the next try.", len(events))
+            with self._lock:
+                self._events = events + self._events
+
+    def discard(self) -> None:
+        """Forget what is buffered."""
+        with self._lock:
+            self._events = []
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            threading.Event().wait(FLUSH_SECONDS / 2)
+            self.flush()
+            connection.close()  # this thread's own; the next flush may be hours away
+
+
+_buffer = _Buffer()
+atexit.register(_buffer.flush)
+
+
+def record_soon(
+    workspace_id: uuid.UUID,
+    action: AuditAction,
+    actor: Actor,
+    *,
+    target_kind: str,
+    target_id: str,
+    target_label: str = "",
+    result: AuditResult = AuditResult.OK,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Append one event within a second, outside the caller's transaction (token reads)."""
+    event = _event(workspace_id, action, actor, target=None, target_label=target_label, result=result, detail=detail)
+    event.target_kind, event.target_id = target_kind, target_id
+    _buffer.add(event)
+
+
+def flush() -> None:
+    """Write buffered events now (shutdown, tests)."""
+    _buffer.flush()
+
+
+def discard_buffer() -> None:
+    """Forget buffered events; for tests, whose rows vanish with their transaction."""
+    _buffer.discard()

@@ -1,0 +1,25 @@
+"""The request as our views see it, after the decorators of `access` have run."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
+
+if TYPE_CHECKING:
+    from django_htmx.middleware import HtmxDetails
+
+    from workspaces.models import Membership, User, Workspace
+    from workspaces.roles import Permission
+
+
+class WorkspaceRequest(HttpRequest):
+    """A signed-in member's request inside one workspace. `workspace` is the only way to data."""
+
+    user: User  # type: ignore[assignment] # narrowed: the decorator refuses anonymous requests
+    workspace: Workspace
+    membership: Membership
+    can: frozenset[Permission]
+    htmx: HtmxDetails
+    request_id: uuid.UUID

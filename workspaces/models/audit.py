@@ -1,0 +1,97 @@
+"""The append-only audit trail."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from workspaces.models.workspace import Workspace
+
+
+class ActorKind(models.TextChoices):
+    """Who acted."""
+
+    MEMBER = "member", "Member"
+    API_KEY = "api_key", "API key"
+    WORKER = "worker", "Worker"
+    OPERATOR = "operator", "Operator"
+    CONNECT_LINK = "connect_link", "Connect link"
+    SYSTEM = "system", "Grantry"
+
+
+class AuditResult(models.TextChoices):
+    """How it went."""
+
+    OK = "ok", "Done"
+    REFUSED = "refused", "Refused"
+    FAILED = "failed", "Failed"
+
+
+class AppendOnlyError(Exception):
+    """An audit event was about to be changed or deleted."""
+
+
+class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    """Reads and appends; deletes only with the whole workspace."""
+
+    def update(self, **kwargs: Any) -> int:
+        """Refused: events are append-only."""
+        raise AppendOnlyError("Audit events are append-only.")
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> int:
+        """Refused: events are append-only."""
+        raise AppendOnlyError("Audit events are append-only.")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Refused: events go only with their workspace."""
+        raise AppendOnlyError("Audit events are append-only.")
+
+
+class AuditEvent(models.Model):
+    """Who did what (`subject:action`) to what, with what result. Never a secret."""
+
+    id = models.BigAutoField(primary_key=True)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="audit_events")
+    at = models.DateTimeField(default=timezone.now)
+    action = models.CharField(max_length=64)
+    result = models.CharField(max_length=8, choices=AuditResult.choices, default=AuditResult.OK)
+    actor_kind = models.CharField(max_length=16, choices=ActorKind.choices)
+    actor_id = models.CharField(max_length=64, blank=True)
+    actor_label = models.CharField(max_length=254, blank=True)
+    target_kind = models.CharField(max_length=32, blank=True)
+    target_id = models.CharField(max_length=64, blank=True)
+    target_label = models.CharField(max_length=254, blank=True)
+    request_id = models.UUIDField(null=True, default=None)
+    detail = models.JSONField(default=dict)
+
+    objects = AuditEventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (
+            # The audit page and export: newest first within a workspace.
+            models.Index(fields=["workspace", "-id"], name="audit_by_workspace"),
+            # An object's activity tab.
+            models.Index(fields=["workspace", "target_kind", "target_id", "-id"], name="audit_by_target"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_label} {self.action} {self.target_label}".strip()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert once; a second save is refused."""
+        if not self._state.adding:
+            raise AppendOnlyError("Audit events are append-only.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Refused: events go only with their workspace."""
+        raise AppendOnlyError("Audit events are append-only.")
+
+
+def new_request_id() -> uuid.UUID:
+    """A reference id that ties a page's error to its events and log lines."""
+    return uuid.uuid4()

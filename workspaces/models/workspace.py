@@ -1,0 +1,31 @@
+"""The tenant."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+validate_slug = RegexValidator(
+    r"\A[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z",
+    "Use lower-case letters, digits and hyphens, at most 50, beginning and ending with a letter or digit.",
+)
+
+
+class Workspace(models.Model):
+    """Owns integrations, connections, keys and events; every query starts here."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    slug = models.CharField(max_length=50, unique=True, validators=[validate_slug])
+    name = models.CharField(max_length=100)
+    # Where connect links may send people back to: exact origins plus path prefix, set by an admin (open redirect).
+    return_urls = models.JSONField(default=list, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
