@@ -36,7 +36,7 @@ class ErrorClass(StrEnum):
     DEAD_GRANT = "dead_grant"
     CLIENT_REFUSED = "client_refused"
     CONSENT_REFUSED = "consent_refused"
-    TOKEN_REFUSED = "token_refused"
+    TOKEN_REFUSED = "token_refused"  # noqa: S105  # the name of a class of errors
     THROTTLED = "throttled"
     OUTAGE = "outage"
     TRANSIENT = "transient"
@@ -98,68 +98,90 @@ class OAuthError(Exception):
 
 
 class DeadGrant(OAuthError):
+    """The grant is dead: read the row again, then ask a person to reconnect."""
+
     error_class = ErrorClass.DEAD_GRANT
     permanent = True
 
 
 class InteractionRequired(DeadGrant):
-    pass
+    """The provider wants to see the person again."""
 
 
 class ClientRefused(OAuthError):
+    """The provider refuses the app itself: tokens are kept until its set-up is corrected."""
+
     error_class = ErrorClass.CLIENT_REFUSED
     permanent = True
 
 
 class ConsentRefused(OAuthError):
+    """The person, or their administrator, said no. An existing connection is untouched."""
+
     error_class = ErrorClass.CONSENT_REFUSED
     permanent = True
 
 
 class AccessTokenRefused(OAuthError):
+    """A protected resource does not accept the access token; the grant may still live."""
+
     error_class = ErrorClass.TOKEN_REFUSED
     permanent = True
 
 
 class Throttled(OAuthError):
+    """Too many requests: wait for `retry_after`, for the whole provider."""
+
     error_class = ErrorClass.THROTTLED
 
 
 class Outage(OAuthError):
+    """The provider has a failure on its side."""
+
     error_class = ErrorClass.OUTAGE
 
 
 class TransientFailure(OAuthError):
+    """A passing failure: tried again by itself."""
+
     error_class = ErrorClass.TRANSIENT
 
 
 class NoAnswer(TransientFailure):
-    pass
+    """There was no complete HTTP answer."""
 
 
 class UnknownRefusal(OAuthError):
+    """An undefined error code: tried again with a cap, then somebody has to look."""
+
     error_class = ErrorClass.UNKNOWN
 
 
 class MalformedAnswer(OAuthError):
+    """An answer that is no token response: fails a connect, passes for transient on refresh."""
+
     error_class = ErrorClass.MALFORMED
 
 
 class Redirected(MalformedAnswer):
-    pass
+    """A redirect, which is never followed: it would post the secret to another address."""
 
 
 class CallbackMalformed(MalformedAnswer):
+    """The browser brought back something that is no authorization response."""
+
     permanent = True
 
 
 class ConfigurationRefused(OAuthError):
+    """We refuse to send, because the provider's definition breaks our own rules."""
+
     error_class = ErrorClass.CONFIGURATION
     permanent = True
 
 
 class IssuerMismatch(ConfigurationRefused):
-    pass
+    """The answer comes from another authorization server (RFC 9207 §2.4)."""
 
 
 # Cc: controls, Cf: bidi marks and other invisible ones, Cs: lone surrogates, Co and Cn: nobody's characters,
@@ -205,7 +227,7 @@ def describe(code: str) -> Description:
 _RECONNECT = "Reconnect with OAuth to grant access again."
 _CHECK_CLIENT = "Check the client ID and the client secret against the app at the provider."
 _TRY_LATER = "Nothing needs to be done: it is tried again by itself."
-_CHECK_TOKEN_ENDPOINT = "Check the token endpoint in the provider's documentation."
+_CHECK_ENDPOINT = "Check the token endpoint in the provider's documentation."
 
 _DESCRIPTIONS: dict[str, tuple[str, str]] = {
     # RFC 6749 §4.1.2.1, the authorization endpoint
@@ -318,7 +340,7 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
     ),
     "too_large": (
         "The provider's answer was far too large for a token response.",
-        _CHECK_TOKEN_ENDPOINT,
+        _CHECK_ENDPOINT,
     ),
     # Our own codes: an answer that cannot be used
     "throttled": ("The provider limits how often it may be asked.", _TRY_LATER),
@@ -329,24 +351,24 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
     ),
     "html_answer": (
         "The endpoint answered with a web page instead of a token response.",
-        _CHECK_TOKEN_ENDPOINT,
+        _CHECK_ENDPOINT,
     ),
     "wrong_endpoint": (
         "There is no OAuth endpoint at this address.",
-        _CHECK_TOKEN_ENDPOINT,
+        _CHECK_ENDPOINT,
     ),
     "not_json": (
         "The endpoint answered with something that is no token response.",
-        _CHECK_TOKEN_ENDPOINT,
+        _CHECK_ENDPOINT,
     ),
-    "empty_answer": ("The endpoint gave an empty answer.", _CHECK_TOKEN_ENDPOINT),
+    "empty_answer": ("The endpoint gave an empty answer.", _CHECK_ENDPOINT),
     "no_access_token": (
         "The provider's answer contains no usable access token.",
         "Check the token endpoint and, if the provider nests its token, the path to it.",
     ),
     "duplicate_field": (
         "The provider's answer contains the same field more than once.",
-        _CHECK_TOKEN_ENDPOINT,
+        _CHECK_ENDPOINT,
     ),
     "unspecified": (
         "The provider refused without giving a reason.",

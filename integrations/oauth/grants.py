@@ -11,6 +11,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
@@ -191,7 +192,7 @@ def _fetch(
     session: ProtocolSession,
     server: AuthorizationServer,
     authentication: ClientAuthentication,
-    **parameters: str,
+    **parameters: Any,
 ) -> None:
     session.fetch_token(
         _required(server.token_endpoint),
@@ -204,9 +205,7 @@ def _fetch(
     )
 
 
-def _read(
-    session: ProtocolSession, server: AuthorizationServer, now: datetime, grant_type: str
-) -> TokenResponse:
+def _read(session: ProtocolSession, server: AuthorizationServer, now: datetime, grant_type: str) -> TokenResponse:
     return parse_token_response(
         session.answer.status_code,
         session.answer.headers,

@@ -19,9 +19,7 @@ MAX_WIDE_REPEATS = 2
 MAX_REPEATS = 6
 WIDE = 10
 _REPEATS = frozenset({_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT})
-_PLAIN = frozenset(
-    {_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN, _constants.AT}
-)
+_PLAIN = frozenset({_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN, _constants.AT})
 
 
 class PatternRefused(ValueError):

@@ -66,9 +66,7 @@ THROTTLED_CODES = frozenset({"ratelimited", "rate_limited", "too_many_requests"}
 TOKEN_REFUSED_CODES = frozenset({"invalid_token", "insufficient_scope"})
 
 
-def class_of(
-    code: str, *, grant_type: str, dead_grant_codes: frozenset[str] = frozenset()
-) -> type[OAuthError]:
+def class_of(code: str, *, grant_type: str, dead_grant_codes: frozenset[str] = frozenset()) -> type[OAuthError]:
     """Tell the class of an error code at the token endpoint.
 
     `dead_grant_codes` are a provider's own synonyms of invalid_grant. Under client_credentials there is no

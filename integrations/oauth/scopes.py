@@ -56,6 +56,7 @@ class ScopePattern:
         return cls(str(value["pattern"]), str(value.get("description") or ""))
 
     def matches(self, scope: str) -> bool:
+        """Tell whether the whole scope matches. Raises PatternRefused for a pattern that cannot be used."""
         return compile_pattern(self.pattern).fullmatch(scope) is not None
 
     def __str__(self) -> str:
@@ -89,9 +90,7 @@ def check_scopes(
             _check_scope(scope, allowed_patterns, denied_patterns)
 
 
-def _check_scope(
-    scope: str, allowed: Sequence[ScopePattern], denied: Sequence[ScopePattern]
-) -> None:
+def _check_scope(scope: str, allowed: Sequence[ScopePattern], denied: Sequence[ScopePattern]) -> None:
     shown = scope if scope.isprintable() and len(scope) <= 80 else ascii(scope[:80])
     expected = tuple(str(pattern) for pattern in allowed)
     hint = f" Expected: {'; '.join(expected)}." if expected else ""
@@ -104,10 +103,6 @@ def _check_scope(
         )
     for pattern in denied:
         if pattern.matches(scope):
-            raise ScopeRefused(
-                scope, f"The scope “{shown}” is not permitted: {pattern}.{hint}", expected
-            )
+            raise ScopeRefused(scope, f"The scope “{shown}” is not permitted: {pattern}.{hint}", expected)
     if allowed and not any(pattern.matches(scope) for pattern in allowed):
-        raise ScopeRefused(
-            scope, f"The scope “{shown}” is not one this provider allows.{hint}", expected
-        )
+        raise ScopeRefused(scope, f"The scope “{shown}” is not one this provider allows.{hint}", expected)

@@ -27,9 +27,7 @@ os.environ.setdefault("OAUTHLIB_INSECURE_TRANSPORT", "1")
 class _AnswersReadElsewhere:
     """Keeps oauthlib from judging an answer that `token_response` is going to read."""
 
-    def parse_request_body_response(
-        self, body: str, scope: object = None, **kwargs: object
-    ) -> dict[str, str]:
+    def parse_request_body_response(self, *_: object, **__: object) -> dict[str, str]:
         return {}
 
 
@@ -52,6 +50,7 @@ class ProtocolSession(OAuth2Session):
         self._http = http
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send through the caller's session, never following a redirect."""
         kwargs["allow_redirects"] = False
         answer = self._http.send(request, **kwargs)
         # The parent formats `text` for its debug log: without an encoding, a megabyte would be sniffed for it.

@@ -74,7 +74,7 @@ class TokenResponse:
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(default=None, repr=False)
-    token_type: str = "Bearer"
+    token_type: str = "Bearer"  # noqa: S105  # a name, not a token
     expires_in: float | None = None
     expires_at: datetime | None = None
     scope: tuple[str, ...] | None = None
@@ -96,8 +96,7 @@ def parse_token_response(
     grant_type: str,
 ) -> TokenResponse:
     """Read a token endpoint's answer; expiry counts from `requested_at`. Raises OAuthError."""
-    lower = {str(name).lower(): str(value) for name, value in headers.items()}
-    retry_after = parse_retry_after(lower.get("retry-after"), requested_at)
+    retry_after = parse_retry_after_header(headers, requested_at)
     refuse_by_status(status, retry_after)
     fields = parse_fields(body)
     if fields is not None:
@@ -109,7 +108,7 @@ def parse_token_response(
             dead_grant_codes=rules.dead_grant_codes,
         )
     if fields is None or not 200 <= status < 300:
-        raise unusable_answer(status, lower.get("content-type", ""), body, fields)
+        raise unusable_answer(status, header(headers, "content-type") or "", body, fields)
     return _token_from(fields, rules, requested_at, status)
 
 
@@ -147,9 +146,7 @@ def refuse_by_code(
     )
 
 
-def unusable_answer(
-    status: int, content_type: str, body: bytes, fields: Mapping[str, Any] | None
-) -> OAuthError:
+def unusable_answer(status: int, content_type: str, body: bytes, fields: Mapping[str, Any] | None) -> OAuthError:
     """Name what is wrong with an answer that has neither an error code nor a token."""
     if status in _WRONG_ENDPOINT:
         return MalformedAnswer("wrong_endpoint", status=status)
@@ -160,19 +157,36 @@ def unusable_answer(
     return MalformedAnswer("not_json" if body.strip() else "empty_answer", status=status)
 
 
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """Look a header up by its lower-case name, whatever the mapping."""
+    return next((str(value) for key, value in headers.items() if key.lower() == name), None)
+
+
+def parse_retry_after_header(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Read Retry-After of an answer as seconds; a date counts from `now` or from the answer's own Date."""
+    if now is None:
+        now = _http_date(header(headers, "date") or "")
+    return parse_retry_after(header(headers, "retry-after"), now)
+
+
+def parse_retry_after(value: str | None, now: datetime | None) -> float | None:
     """Read Retry-After as seconds from `now`, at most a day (RFC 9110 §10.2.3); None if absent or odd."""
     if value is None:
         return None
     if _NUMBER.fullmatch(value):
         return min(float(value), MAX_RETRY_AFTER)
+    until = _http_date(value)
+    if until is None or now is None:
+        return None
+    return min(max((until - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def _http_date(value: str) -> datetime | None:
     try:
-        until = parsedate_to_datetime(value[:100])
+        moment = parsedate_to_datetime(value[:100])
     except (ValueError, TypeError, OverflowError):
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return min(max((until - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse_fields(body: bytes) -> dict[str, Any] | None:
@@ -260,9 +274,7 @@ def _refresh_token(value: object) -> str | None:
     return value if sanitised_text(value) == value else None
 
 
-def _lifetime(
-    fields: Mapping[str, Any], rules: TokenResponseRules, requested_at: datetime
-) -> float | None:
+def _lifetime(fields: Mapping[str, Any], rules: TokenResponseRules, requested_at: datetime) -> float | None:
     seconds = parse_lifetime(fields.get("expires_in"))
     if seconds is not None and rules.expires_in_unit == "milliseconds":
         seconds /= 1000
@@ -275,14 +287,12 @@ def _lifetime(
     return None if seconds == 0 and rules.zero_means_never else seconds
 
 
-def parse_lifetime(value: object) -> float | None:
+def parse_lifetime(value: Any) -> float | None:
     """Read a lifetime: ints, floats and numeric strings count; negative, NaN, bool and words are unknown."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        number = float(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
-    else:
+    numeric_text = isinstance(value, str) and _NUMBER.fullmatch(value)
+    if not numeric_text and (isinstance(value, bool) or not isinstance(value, int | float)):
         return None
+    number = float(value)
     return number if math.isfinite(number) and number >= 0 else None
 
 
@@ -328,9 +338,7 @@ def _split_granted(text: str) -> list[str]:
     return [piece for piece in re.split(separators, text.strip()) if piece]
 
 
-def _extra(
-    answer: dict[str, Any], fields: dict[str, Any], rules: TokenResponseRules
-) -> dict[str, Any]:
+def _extra(answer: dict[str, Any], fields: dict[str, Any], rules: TokenResponseRules) -> dict[str, Any]:
     others = {name: value for name, value in fields.items() if name not in _CORE_FIELDS}
     if fields is not answer:
         head = rules.token_path.split(".")[0]

@@ -27,29 +27,43 @@ class OutboundError(Exception):
 
 
 class AddressRefused(OutboundError):
+    """Our rules forbid the URL, or the address behind its host."""
+
     code = "address_refused"
     permanent = True
 
 
 class HostUnresolvable(OutboundError):
+    """The host name has no address."""
+
     code = "host_unresolvable"
 
 
 class ConnectFailed(OutboundError):
+    """Nobody answers at the address."""
+
     code = "unreachable"
 
 
 class TLSFailed(OutboundError):
+    """The handshake failed or the certificate was not accepted."""
+
     code = "tls_failed"
 
 
 class DeadlineExceeded(OutboundError):
+    """There was no complete answer in time."""
+
     code = "timeout"
 
 
 class ConnectionBroken(OutboundError):
+    """The answer broke off, or was no HTTP."""
+
     code = "connection_broken"
 
 
 class ResponseTooLarge(OutboundError):
+    """The answer is larger than the profile allows."""
+
     code = "too_large"
