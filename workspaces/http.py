@@ -1,10 +1,11 @@
-"""The request as our views see it, after the decorators of `access` have run."""
+"""The request as our views see it, after the middleware and the decorators of `access` have run."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.http import HttpRequest
 
 if TYPE_CHECKING:
@@ -23,3 +24,9 @@ class WorkspaceRequest(HttpRequest):
     can: frozenset[Permission]
     htmx: HtmxDetails
     request_id: uuid.UUID
+    client_address: str
+
+
+def public_url(path: str) -> str:
+    """The absolute URL of a path of ours: always on PUBLIC_BASE_URL, never on the Host that a request named."""
+    return f"{settings.PUBLIC_BASE_URL}{path}"

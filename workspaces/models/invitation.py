@@ -36,6 +36,7 @@ class Invitation(models.Model):
                 name="invitation_one_open_per_address",
                 violation_error_message="This address has an open invitation already.",
             ),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="invitation_role_known"),
         )
 
     def __str__(self) -> str:

@@ -28,6 +28,7 @@ class Membership(models.Model):
                 name="membership_once_per_workspace",
                 violation_error_message="This person is a member already.",
             ),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
         )
 
     def __str__(self) -> str:

@@ -39,7 +39,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person. What they may do in a workspace stands in their membership there."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    email = models.EmailField("e-mail address", max_length=254)
+    # `unique` for Django's own checks; addresses are stored in lower case, and the constraint below holds them to it.
+    email = models.EmailField("e-mail address", max_length=254, unique=True)
     name = models.CharField(max_length=150, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField("operator", default=False, help_text="May use Django admin.")

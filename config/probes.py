@@ -1,0 +1,3 @@
+"""Probes."""
+
+urlpatterns: list = []

@@ -1,0 +1,4 @@
+"""Routes of the integrations app."""
+
+app_name = "integrations"
+urlpatterns: list = []

@@ -1,0 +1,34 @@
+"""Accounts, as django-allauth sees them: nobody signs up; addresses in e-mails are the installation's own."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from allauth.account.adapter import DefaultAccountAdapter
+from django.http import HttpRequest
+
+from workspaces.http import public_url
+
+
+class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has no types
+    """Closes sign-up for good: a person gets an account by an invitation (`invitations.accept_invitation`), and the
+    first owner by `manage.py create_workspace`.
+    """
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """No. Invited people set their name and password on the invitation's own page."""
+        return False
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """The link in the e-mail, on PUBLIC_BASE_URL whatever host the request named (host header poisoning)."""
+        return _on_public_host(super().get_reset_password_from_key_url(key))
+
+    def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
+        """The link in the e-mail, on PUBLIC_BASE_URL whatever host the request named."""
+        return _on_public_host(super().get_email_confirmation_url(request, emailconfirmation))
+
+
+def _on_public_host(url: str) -> str:
+    parts = urlsplit(url)
+    return public_url(parts.path + (f"?{parts.query}" if parts.query else ""))

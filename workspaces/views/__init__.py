@@ -1,0 +1,1 @@
+"""Pages of the workspaces app: thin functions over the verbs."""
