@@ -54,7 +54,6 @@ def introspect(
             data={"token": token, "token_type_hint": token_type_hint, **authentication.body},
             headers=dict(_JSON),
             auth=authentication.auth or no_authorization,
-            withhold_token=True,
         )
         claims = _object_in(answer)
         active = claims.pop("active", None)

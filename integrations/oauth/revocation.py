@@ -18,6 +18,7 @@ from integrations.oauth.token_response import (
     unusable_answer,
 )
 
+TokenTypeHint = Literal["refresh_token", "access_token"]
 # The token is already worthless, which is what was wanted. The RFC asks for 200 here; some refuse instead.
 _ALREADY_INVALID = frozenset({"invalid_token", "invalid_grant", "token_revoked", "token_expired"})
 
@@ -37,7 +38,7 @@ def revoke(
     client: OAuthClient,
     *,
     token: str,
-    token_type_hint: Literal["refresh_token", "access_token"],
+    token_type_hint: TokenTypeHint,
 ) -> Revocation:
     """Revoke a token (RFC 7009 §2.1). Never raises for what the provider does: the result says it."""
     if not server.revocation_endpoint:
@@ -51,7 +52,7 @@ def revoke(
 
 
 def _post_revocation(
-    http: requests.Session, server: AuthorizationServer, client: OAuthClient, token: str, hint: str
+    http: requests.Session, server: AuthorizationServer, client: OAuthClient, token: str, hint: TokenTypeHint
 ) -> None:
     authentication = client_authentication(server, client)
     protocol = CodeClient(client.client_id)
@@ -59,14 +60,9 @@ def _post_revocation(
         server.revocation_endpoint, token, token_type_hint=hint, **authentication.body
     )
     session = ProtocolSession(http, protocol)
-    answer = session.post(
-        url, data=body, headers=headers, auth=authentication.auth or no_authorization, withhold_token=True
-    )
+    answer = session.post(url, data=body, headers=headers, auth=authentication.auth or no_authorization)
     retry_after = parse_retry_after_header(answer.headers)
     refuse_by_status(answer.status_code, retry_after)
-    # A 200 says that the token is gone, whatever the body: the RFC gives it no meaning.
-    if answer.status_code == 200 and b'"error"' not in answer.content and b'"ok"' not in answer.content:
-        return
     fields = parse_fields(answer.content)
     if fields is not None:
         refuse_by_code(fields, answer.status_code, retry_after, grant_type="")

@@ -18,6 +18,9 @@ from requests_oauthlib import OAuth2Session
 
 from integrations.oauth.errors import ConfigurationRefused, NoAnswer, OAuthError
 from integrations.outbound.errors import OutboundError
+from integrations.outbound.quiet import silence_talkative_loggers
+
+silence_talkative_loggers()
 
 # oauthlib allows http:// endpoints by this process-wide switch only. Which hosts may be plain http is judged by
 # the outbound door, host by host; without the switch a sandbox on the loopback could never be reached.
