@@ -44,11 +44,29 @@ def seal(plaintext: str, context: str) -> bytes:
 
 def open_sealed(ciphertext: bytes, context: str) -> str:
     """Decrypt and check the place. Raises Undecryptable or WrongRow."""
-    try:
-        payload = fernet().decrypt(bytes(ciphertext))
-    except InvalidToken as error:
-        raise Undecryptable("No configured key opens this value. Was FERNET_KEYS changed?") from error
+    payload = _decrypt(ciphertext)
     found, separator, plaintext = payload.partition(b"\x00")
     if not separator or not hmac.compare_digest(found, context.encode()):
         raise WrongRow("This value was sealed for another row and is refused here.")
     return plaintext.decode("utf-8", "surrogatepass")
+
+
+def is_under_first_key(ciphertext: bytes) -> bool:
+    """Whether the key that encrypts today opens the ciphertext, so that a rotation has nothing to do."""
+    try:
+        _fernet((bytes(settings.FERNET_KEYS[0]),)).decrypt(bytes(ciphertext))
+    except InvalidToken:
+        return False
+    return True
+
+
+def reseal(ciphertext: bytes, context: str) -> bytes:
+    """Encrypt anew under the first key, for the same place. Raises Undecryptable or WrongRow."""
+    return seal(open_sealed(ciphertext, context), context)
+
+
+def _decrypt(ciphertext: bytes) -> bytes:
+    try:
+        return fernet().decrypt(bytes(ciphertext))
+    except InvalidToken as error:
+        raise Undecryptable("No configured key opens this value. Was FERNET_KEYS changed?") from error

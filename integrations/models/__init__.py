@@ -6,7 +6,7 @@ from integrations.models.integration import GrantType, Integration
 from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion
 from integrations.models.provider_pause import ProviderPause
-from integrations.models.token import Token, TokenSchedule
+from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
 
 __all__ = [
     "ConnectLink",
@@ -17,8 +17,11 @@ __all__ = [
     "CustomProviderVersion",
     "GrantType",
     "Integration",
+    "IssuedToken",
     "PendingAuthorization",
     "ProviderPause",
     "Token",
     "TokenSchedule",
+    "TokenSecrets",
+    "store_tokens",
 ]

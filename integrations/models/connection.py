@@ -92,7 +92,9 @@ class Connection(models.Model):
         token = getattr(self, "token", None)
         if token is None:
             return ConnectionStatus.CONFIGURED
-        if token.is_expired(now) and not token.has_refresh_token:
-            if self.integration.grant_type == GrantType.AUTHORIZATION_CODE:
-                return ConnectionStatus.RECONNECT_REQUIRED
+        needs_a_person = self.integration.grant_type == GrantType.AUTHORIZATION_CODE and not token.has_refresh_token
+        if needs_a_person and token.is_expired(now):
+            return ConnectionStatus.RECONNECT_REQUIRED
+        if self.integration.client_error_code:
+            return ConnectionStatus.MISCONFIGURED
         return state

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from typing import cast
 
 from django.db import models
 from django.utils import timezone
 
-from integrations.fields import SealedQuerySet, SealedTextField
+from integrations.fields import SealedModel, SealedTextField
 from workspaces.models import Workspace
 
 
@@ -19,7 +19,7 @@ class GrantType(models.TextChoices):
     CLIENT_CREDENTIALS = "client_credentials", "Service account"
 
 
-class Integration(models.Model):
+class Integration(SealedModel):
     """Client credentials and chosen scopes. Identity everywhere: (workspace, provider_id, grant_type)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -41,9 +41,7 @@ class Integration(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
-    objects: ClassVar[Any] = SealedQuerySet.as_manager()
-
-    class Meta:
+    class Meta(SealedModel.Meta):
         constraints = (
             models.UniqueConstraint(
                 fields=["workspace", "provider_id", "grant_type"], name="integration_once_per_provider_and_grant"
@@ -59,4 +57,4 @@ class Integration(models.Model):
     @property
     def has_client_secret(self) -> bool:
         """Whether a secret is stored, without opening it."""
-        return self.__dict__.get("client_secret") is not None
+        return cast(SealedTextField, self._meta.get_field("client_secret")).is_stored(self)

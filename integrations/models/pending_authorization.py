@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from integrations.fields import SealedQuerySet, SealedTextField
+from integrations.fields import SealedModel, SealedTextField
 from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection
 from integrations.models.integration import Integration
 from workspaces.models import Workspace
 
 
-class PendingAuthorization(models.Model):
+class PendingAuthorization(SealedModel):
     """The whole tuple, so that editing the provider or client invalidates flows under way (mix-up, RFC 9700 §4.4)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -47,9 +46,7 @@ class PendingAuthorization(models.Model):
     # What a second hit shows: {"ok": bool, "code": str, "message": str, "connection_id": str|null}
     outcome = models.JSONField(null=True)
 
-    objects: ClassVar[Any] = SealedQuerySet.as_manager()
-
-    class Meta:
+    class Meta(SealedModel.Meta):
         constraints = (
             models.CheckConstraint(
                 condition=models.Q(user__isnull=False, connect_link__isnull=True)

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, ClassVar
+import json
+import secrets as random_source
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from django.db import models
 from django.utils import timezone
 
-from integrations.fields import SealedQuerySet, SealedTextField
+from integrations.fields import SealedModel, SealedQuerySet, SealedTextField
 from integrations.models.connection import Connection
 from workspaces.models import Workspace
 
 
-class Token(models.Model):
+@dataclass(frozen=True, slots=True)
+class TokenSecrets:
+    """What `Token.ciphertext` opens to. Its repr shows nothing."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    token_type: str = "Bearer"  # noqa: S105 (a name, not a token)
+
+    def to_json(self) -> str:
+        """The plaintext that is sealed."""
+        return json.dumps(
+            {
+                "access_token": self.access_token,
+                "refresh_token": self.refresh_token,
+                "token_type": self.token_type,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> TokenSecrets:
+        """Read what `to_json` wrote."""
+        content: dict[str, Any] = json.loads(text)
+        return cls(content["access_token"], content.get("refresh_token"), content.get("token_type") or "Bearer")
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A provider's answer as it is stored; times are the provider's words counted from before the request."""
+
+    secrets: TokenSecrets
+    issued_at: datetime
+    expires_at: datetime | None
+    refresh_token_expires_at: datetime | None = None
+
+
+def first_version() -> int:
+    """Where the fence of a new row starts: at random, so that a disconnected and reconnected row never repeats it."""
+    return random_source.randbelow(1 << 30) + 1
+
+
+class Token(SealedModel):
     """What the provider issued. `ciphertext` opens to JSON: access_token, refresh_token, token_type.
 
     `version` is the fence: each stored answer raises it by one in a compare-and-swap, so a late answer can never
@@ -23,14 +67,15 @@ class Token(models.Model):
     connection = models.OneToOneField(Connection, primary_key=True, on_delete=models.CASCADE, related_name="token")
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
     ciphertext = SealedTextField()
-    version = models.PositiveIntegerField(default=1, editable=False)
+    version = models.PositiveIntegerField(default=first_version, editable=False)
     has_refresh_token = models.BooleanField(default=False, editable=False)
     issued_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True)  # null: unknown, never expires by invention
     refresh_token_expires_at = models.DateTimeField(null=True)
     extra = SealedTextField(null=True)  # other fields of the answer, as JSON
 
-    objects: ClassVar[Any] = SealedQuerySet.as_manager()
+    class Meta(SealedModel.Meta):
+        pass
 
     def __str__(self) -> str:
         return f"token of {self.connection_id}"
@@ -38,6 +83,33 @@ class Token(models.Model):
     def is_expired(self, now: datetime) -> bool:
         """Whether its known lifetime is over at `now`."""
         return self.expires_at is not None and self.expires_at <= now
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """How long the provider said it would live; None when it did not say."""
+        return None if self.expires_at is None else self.expires_at - self.issued_at
+
+    def open(self) -> TokenSecrets:
+        """The secrets. Raises crypto.SealError when they cannot be opened."""
+        return TokenSecrets.from_json(self.ciphertext)
+
+
+def store_tokens(connection_id: UUID, workspace_id: UUID, expected_version: int, issued: IssuedToken) -> bool:
+    """Replace a token if its version is still the expected one; False when another answer came first.
+
+    The fence covers the columns of this row only; `extra` is saved later and may be lost.
+    """
+    fenced: SealedQuerySet = Token.objects.filter(version=expected_version)
+    return fenced.replace_sealed(
+        workspace_id=workspace_id,
+        pk=connection_id,
+        plaintexts={"ciphertext": issued.secrets.to_json()},
+        version=models.F("version") + 1,
+        has_refresh_token=issued.secrets.refresh_token is not None,
+        issued_at=issued.issued_at,
+        expires_at=issued.expires_at,
+        refresh_token_expires_at=issued.refresh_token_expires_at,
+    )
 
 
 class TokenSchedule(models.Model):
