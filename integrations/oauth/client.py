@@ -29,7 +29,8 @@ class AuthorizationServer:
     """An authorization server as the protocol needs to know it; endpoints that it lacks are empty.
 
     `basic_auth_encoding`: "form" encodes client id and secret before Basic as RFC 6749 §2.3.1 wants; "raw" is
-    for providers that do not decode them.
+    for providers that do not decode them. `scope_parameter` names the scopes in the authorization URL.
+    `token_request_format`: "json" posts the token request as JSON. `userinfo_headers` go to the userinfo endpoint.
     """
 
     token_endpoint: str
@@ -43,6 +44,9 @@ class AuthorizationServer:
     token_params: Mapping[str, str] = field(default_factory=dict)
     pkce: Literal["S256", "off"] = "S256"
     basic_auth_encoding: Literal["form", "raw"] = "form"
+    scope_parameter: str = "scope"
+    token_request_format: Literal["form", "json"] = "form"  # noqa: S105  # a format
+    userinfo_headers: Mapping[str, str] = field(default_factory=dict)
     rules: TokenResponseRules = field(default_factory=TokenResponseRules)
 
 

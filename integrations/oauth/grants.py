@@ -24,6 +24,8 @@ from integrations.oauth.client import (
     no_authorization,
 )
 from integrations.oauth.errors import ConfigurationRefused
+from integrations.oauth.introspection import Introspection, introspect, userinfo
+from integrations.oauth.revocation import Revocation, revoke
 from integrations.oauth.scopes import join_scopes
 from integrations.oauth.session import (
     CodeClient,
@@ -32,6 +34,21 @@ from integrations.oauth.session import (
     refusing_as_oauth_errors,
 )
 from integrations.oauth.token_response import TokenResponse, parse_token_response
+
+__all__ = [
+    "Introspection",
+    "Revocation",
+    "authorization_url",
+    "code_challenge",
+    "exchange_code",
+    "fetch_token",
+    "introspect",
+    "new_code_verifier",
+    "new_state",
+    "refresh_token",
+    "revoke",
+    "userinfo",
+]
 
 FORM_HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
@@ -92,20 +109,21 @@ def authorization_url(
 ) -> str:
     """Build the URL that the browser is sent to (RFC 6749 §4.1.1).
 
-    The endpoint's own query is kept. Without a code verifier there is no PKCE. Raises ConfigurationRefused
+    The endpoint's own query is kept. Without a code verifier, or with `pkce` off, there is no PKCE. Raises ConfigurationRefused
     when the endpoint is missing, or its query or the extra parameters hold one that OAuth itself sets.
     """
     endpoint = _with_own_parameters(server)
-    pkce = {}
-    if code_verifier is not None:
-        pkce["code_challenge"] = code_challenge(code_verifier)
-        pkce["code_challenge_method"] = "S256"
+    scope = join_scopes(scopes, server.scope_separator)
+    optional = {server.scope_parameter: scope}
+    if code_verifier is not None and server.pkce != "off":
+        optional["code_challenge"] = code_challenge(code_verifier)
+        optional["code_challenge_method"] = "S256"
     url: str = CodeClient(client_id).prepare_request_uri(
         endpoint,
         redirect_uri=redirect_uri,
-        scope=join_scopes(scopes, server.scope_separator),
+        scope=optional.pop("scope", None),
         state=state,
-        **pkce,
+        **optional,
     )
     base, _, query = url.partition("?")
     # Literal plus signs are %2B by now. Some providers read a plus in a query as itself, none misreads %20.
@@ -136,8 +154,10 @@ def exchange_code(
     """Exchange an authorization code for a token (RFC 6749 §4.1.3). Raises OAuthError."""
     with refusing_as_oauth_errors(code, code_verifier or "", client.client_secret):
         authentication = client_authentication(server, client)
-        session = ProtocolSession(http, CodeClient(client.client_id), redirect_uri=redirect_uri)
-        optional = {} if code_verifier is None else {"code_verifier": code_verifier}
+        session = ProtocolSession(
+            http, CodeClient(client.client_id), redirect_uri=redirect_uri, json_body=_is_json(server)
+        )
+        optional = {} if code_verifier is None or server.pkce == "off" else {"code_verifier": code_verifier}
         _fetch(session, server, authentication, code=code, **optional)
         return _read(session, server, now, "authorization_code")
 
@@ -154,7 +174,7 @@ def fetch_token(
     with refusing_as_oauth_errors(client.client_secret):
         authentication = client_authentication(server, client)
         scope = join_scopes(scopes, server.scope_separator) or None
-        session = ProtocolSession(http, ServiceClient(client.client_id, scope=scope))
+        session = ProtocolSession(http, ServiceClient(client.client_id, scope=scope), json_body=_is_json(server))
         _fetch(session, server, authentication)
         return _read(session, server, now, "client_credentials")
 
@@ -175,7 +195,7 @@ def refresh_token(
     with refusing_as_oauth_errors(refresh_token, client.client_secret):
         authentication = client_authentication(server, client)
         scope = join_scopes(scopes, server.scope_separator) if scopes else None
-        session = ProtocolSession(http, CodeClient(client.client_id, scope=scope))
+        session = ProtocolSession(http, CodeClient(client.client_id, scope=scope), json_body=_is_json(server))
         session.refresh_token(
             _required(server.token_endpoint),
             refresh_token=refresh_token,
@@ -225,6 +245,10 @@ def _refuse_reserved(names: Sequence[str] | Mapping[str, str], reserved: frozens
     taken = sorted(reserved.intersection(names))
     if taken:
         raise ConfigurationRefused("reserved_parameter", f"Reserved: {', '.join(taken)}")
+
+
+def _is_json(server: AuthorizationServer) -> bool:
+    return server.token_request_format == "json"  # noqa: S105  # a format
 
 
 def _required(endpoint: str) -> str:

@@ -43,14 +43,34 @@ class ServiceClient(_AnswersReadElsewhere, BackendApplicationClient):  # type: i
 
 
 class ProtocolSession(OAuth2Session):
-    """Builds OAuth requests, sends them with `http`, and keeps the last answer."""
+    """Builds OAuth requests, sends them with `http`, and keeps the last answer.
 
-    def __init__(self, http: requests.Session, client: CodeClient | ServiceClient, **kwargs: Any):
+    `json_body` sends form data as JSON, for providers that want it so.
+    """
+
+    def __init__(
+        self,
+        http: requests.Session,
+        client: CodeClient | ServiceClient,
+        *,
+        json_body: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(client=client, **kwargs)
         self.trust_env = False
         self.headers = http.headers
         self.answer = requests.Response()
         self._http = http
+        self._json_body = json_body
+
+    def request(  # type: ignore[override]  # the parents themselves disagree about the order
+        self, method: str, url: str, data: Any = None, headers: Any = None, **kwargs: Any
+    ) -> requests.Response:
+        """Build and send one request."""
+        if self._json_body and isinstance(data, dict):
+            headers = {**(headers or {}), "Content-Type": "application/json"}
+            kwargs["json"], data = data, None
+        return super().request(method, url, data=data, headers=headers, **kwargs)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send through the caller's session, never following a redirect."""
