@@ -67,7 +67,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "workspaces.middleware.RequestIdMiddleware",  # first: every answer, redirects and refusals too, carries its id
     "django.middleware.security.SecurityMiddleware",
+    "workspaces.middleware.CanonicalHostMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -121,7 +123,11 @@ CACHES: dict[str, Any] = {
     # Rate limits must count across processes: Redis, else a table (a cache per process would divide the limits).
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}
+    else {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "cache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},  # the default of 300 would cull sign-in limits that still count
+    }
 }
 
 # --- Celery: the broker carries wake-ups, never state ---------------------------------------------------
@@ -166,6 +172,7 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # a password reset never mails someone who has no account
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Grantry] "
@@ -246,6 +253,9 @@ LOGGING: dict[str, Any] = {
         "urllib3": {"level": "WARNING"},
     },
 }
+
+# Token reads are recorded by a thread within a second; off, they wait for `audit.flush()` (tests).
+AUDIT_BACKGROUND_FLUSH = True
 
 # Scopes of the flow: lifetimes that both the engine and its tests read.
 PENDING_AUTHORIZATION_SECONDS = 600

@@ -16,3 +16,4 @@ from config.settings import *  # noqa: E402, F403
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # speed: the hash is not what is tested
 ALLOWED_HOSTS = ["*"]
 RATE_LIMIT_SCALE = 0.0  # tests of the limits switch them on
+AUDIT_BACKGROUND_FLUSH = False  # a thread of its own would write outside the test's transaction

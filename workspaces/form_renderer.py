@@ -31,6 +31,8 @@ class GrantryBoundField(BoundField):
         classes.append(control_class(widget))
         if self.errors and not widget.is_hidden:
             classes.append("is-invalid")
+        if widget.attrs.get("placeholder") and widget.attrs["placeholder"] == self.label:
+            built["placeholder"] = False  # the label says it already
         joined = " ".join(dict.fromkeys(filter(None, classes)))
         return {**built, "class": joined} if joined else built
 

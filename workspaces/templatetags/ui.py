@@ -259,6 +259,16 @@ def nav_item(
     return {"url": url, "label": label, "icon_name": icon_name, "current": here, "count": count}
 
 
+@register.inclusion_tag("components/nav_item.html", takes_context=True)
+def account_nav_item(
+    context: Context, url_name: str, label: str, icon_name: str, section: str
+) -> dict[str, Any]:
+    """A sidebar entry of the person's own account."""
+    match = context["request"].resolver_match
+    here = bool(match) and str(match.view_name).startswith(section)
+    return {"url": reverse(url_name), "label": label, "icon_name": icon_name, "current": here}
+
+
 @register.filter
 def words(text: str) -> list[str]:
     """The words of a text, to loop over a fixed list in a template."""

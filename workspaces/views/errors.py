@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -10,38 +9,19 @@ from django.shortcuts import render
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class _Error:
     status: int
+    template: str
     code: str
     title: str
-    message: str
+    detail: str
 
 
-_BAD_REQUEST = _Words(400, "bad_request", "This request could not be read", "Go back and try again.")
-_DENIED = _Words(
-    403,
-    "permission_denied",
-    "You may not do this",
-    "Ask an admin of the workspace if you need it.",
-)
-_NOT_FOUND = _Words(
-    404,
-    "not_found",
-    "There is nothing here",
-    "The page does not exist, or it belongs to a workspace you are not a member of.",
-)
-_FAILED = _Words(
-    500,
-    "internal_error",
-    "Something went wrong on our side",
-    "Nothing was lost. Try again; if it happens again, give the reference below to the people who run this server.",
-)
-_CSRF = _Words(
-    403,
-    "csrf_failed",
-    "This form has expired",
-    "Go back, reload the page and send it again. If that does not help, allow cookies for this site.",
-)
+_BAD_REQUEST = _Error(400, "400.html", "bad_request", "Bad request", "This request could not be read.")
+_DENIED = _Error(403, "403.html", "permission_denied", "Not allowed", "This is not allowed.")
+_CSRF = _Error(403, "403_csrf.html", "csrf_failed", "Not allowed", "The form's token is missing or has expired.")
+_NOT_FOUND = _Error(404, "404.html", "not_found", "Not found", "There is nothing here.")
+_FAILED = _Error(500, "500.html", "internal_error", "Internal error", "Something went wrong on our side.")
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -69,27 +49,17 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return _respond(request, _CSRF)
 
 
-def _respond(request: HttpRequest, words: _Words, reason: str = "") -> HttpResponse:
-    reference = getattr(request, "request_id", None)
+def _respond(request: HttpRequest, error: _Error, reason: str = "") -> HttpResponse:
+    request_id = getattr(request, "request_id", None)  # absent when an earlier middleware failed
     if request.path.startswith("/api/"):
-        return _problem(words, reference, reason)
-    context = {
-        "status": words.status,
-        "code": words.code,
-        "title": words.title,
-        "message": reason or words.message,
-        "reference": reference,
-    }
-    return render(request, "workspaces/error.html", context, status=words.status)
-
-
-def _problem(words: _Words, reference: uuid.UUID | None, reason: str) -> HttpResponse:
-    body = {
-        "type": "about:blank",
-        "title": words.title,
-        "status": words.status,
-        "code": words.code,
-        "detail": reason or words.message,
-        "reference": str(reference) if reference else None,
-    }
-    return JsonResponse(body, status=words.status, content_type="application/problem+json")
+        problem = {
+            "type": "about:blank",
+            "title": error.title,
+            "status": error.status,
+            "code": error.code,
+            "detail": reason or error.detail,
+            "reference": str(request_id) if request_id else None,
+        }
+        return JsonResponse(problem, status=error.status, content_type="application/problem+json")
+    context = {"message": reason, "request_id": request_id}
+    return render(request, error.template, context, status=error.status)
