@@ -49,5 +49,11 @@
   });
   document.addEventListener("htmx:sendError", () => show("Grantry cannot be reached. Check your connection and try again.", "bad"));
 
+  // A security key that was not touched, or refused by the browser; allauth's script says so.
+  document.addEventListener("allauth.error", (event) => {
+    event.preventDefault();
+    show("The security key was not used. Try again, or choose another way.", "bad");
+  });
+
   window.grantry = Object.assign(window.grantry || {}, { announce, toast: show });
 })();
