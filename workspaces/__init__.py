@@ -1,0 +1,1 @@
+"""Tenancy: workspaces, their people, keys and audit trail. Imports nothing of ours."""

@@ -44,7 +44,8 @@ def workspace_view(permission: Permission) -> Callable[[type_View], Callable[...
             inside.workspace, inside.membership = membership.workspace, membership
             inside.can = permissions_of(membership.role)
             if permission not in inside.can:
-                raise PermissionDenied(f"Your role in this workspace ({membership.get_role_display()}) does not allow this.")
+                role = membership.get_role_display()
+                raise PermissionDenied(f"Your role in this workspace ({role}) does not allow this.")
             return view(inside, *args, **kwargs)
 
         guarded.permission = permission  # type: ignore[attr-defined] # read by the test that walks every route

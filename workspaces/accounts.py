@@ -17,7 +17,7 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc] # alla
     first owner by `manage.py create_workspace`.
     """
 
-    def is_open_for_signup(self, request: HttpRequest) -> bool:
+    def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002 (allauth's signature)
         """No. Invited people set their name and password on the invitation's own page."""
         return False
 

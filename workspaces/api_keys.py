@@ -106,9 +106,8 @@ def current_role(api_key: ApiKey) -> Role | None:
         return Role(api_key.role)
     if api_key.created_by_id is None:
         return None
-    known = getattr(api_key, "creator_role", _UNKNOWN)
-    if known is not _UNKNOWN:
-        return Role(known) if known else None
+    if hasattr(api_key, "creator_role"):  # annotated by the query that loaded it
+        return Role(api_key.creator_role) if api_key.creator_role else None
     return _role_of(api_key.workspace, api_key.created_by)
 
 
@@ -179,13 +178,6 @@ def roll_api_key(
             detail={"new_prefix": new.api_key.prefix, "overlap_seconds": int(overlap.total_seconds())},
         )
     return new
-
-
-class _Unknown:
-    """Marks a key that was loaded without its creator's role."""
-
-
-_UNKNOWN = _Unknown()
 
 
 def _with_creator_role() -> QuerySet[ApiKey]:

@@ -1,28 +1,24 @@
 """The only writer of audit events.
 
 `record` writes within the caller's transaction, so that a change and its event stand or fall together.
-`record_soon` (token reads) buffers and flushes within a second and at shutdown; a SIGKILL loses what is buffered.
+`record_soon` (token reads) hands the event to `audit_buffer`, which writes it within a second and at shutdown;
+a SIGKILL loses at most that second.
 """
 
 from __future__ import annotations
 
-import atexit
-import logging
-import threading
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from django.db import DatabaseError, connection, models
+from django.db import models
 from django.utils import timezone
 
+from workspaces.audit_buffer import AuditBuffer
 from workspaces.models import ActorKind, ApiKey, AuditEvent, AuditResult, User, Workspace
 
-logger = logging.getLogger(__name__)
-
-FLUSH_SECONDS = 1.0
-BUFFER_LIMIT = 10_000  # beyond it a read writes the buffer itself: events are delayed, never dropped
+_buffer = AuditBuffer()
 
 
 class AuditAction(StrEnum):
@@ -56,7 +52,7 @@ class AuditAction(StrEnum):
     CONNECTION_DISCONNECTED = "connection:disconnected"
     CONNECTION_DELETED = "connection:deleted"
     CONNECT_LINK_CREATED = "connect_link:created"
-    TOKEN_READ = "token:read"
+    TOKEN_READ = "token:read"  # noqa: S105 (no password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +100,24 @@ def _event(
         result=result,
         actor_kind=actor.kind,
         actor_id=actor.id,
-        actor_label=actor.label[:254],
+        actor_label=_clean(actor.label)[:254],
         target_kind=target._meta.model_name or "" if target is not None else "",
         target_id=str(target.pk) if target is not None else "",
-        target_label=(target_label or (str(target) if target is not None else ""))[:254],
+        target_label=_clean(target_label or (str(target) if target is not None else ""))[:254],
         request_id=actor.request_id,
-        detail=detail or {},
+        detail=_clean(detail or {}),
     )
+
+
+def _clean(value: Any) -> Any:
+    """Text as both databases can keep it: PostgreSQL refuses NUL, and half surrogate pairs have no UTF-8."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_clean(key): _clean(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(entry) for entry in value]
+    return value
 
 
 def record(
@@ -125,63 +132,9 @@ def record(
 ) -> AuditEvent:
     """Append one event in the transaction of the change. `detail` is JSON and never carries a secret."""
     workspace_id = workspace.pk if isinstance(workspace, Workspace) else workspace
-    event = _event(
-        workspace_id, action, actor, target=target, target_label=target_label, result=result, detail=detail
-    )
+    event = _event(workspace_id, action, actor, target=target, target_label=target_label, result=result, detail=detail)
     event.save(force_insert=True)
     return event
-
-
-class _Buffer:
-    """Events that may wait a second; one daemon thread per process writes them in one INSERT."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._events: list[AuditEvent] = []
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def add(self, event: AuditEvent) -> None:
-        with self._lock:
-            self._events.append(event)
-            full = len(self._events) >= BUFFER_LIMIT
-            if self._thread is None or not self._thread.is_alive():  # also after a fork
-                self._thread = threading.Thread(target=self._run, name="audit-flush", daemon=True)
-                self._thread.start()
-        if full:
-            self.flush()
-        else:
-            self._wake.set()
-
-    def flush(self) -> None:
-        """Write what is buffered; what cannot be written now is kept for the next turn."""
-        with self._lock:
-            events, self._events = self._events, []
-        if not events:
-            return
-        try:
-            AuditEvent.objects.bulk_create(events, batch_size=500)
-        except DatabaseError:
-            logger.exception("%d audit events could not be written; they are kept for the next try.", len(events))
-            with self._lock:
-                self._events = events + self._events
-
-    def discard(self) -> None:
-        """Forget what is buffered."""
-        with self._lock:
-            self._events = []
-
-    def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            threading.Event().wait(FLUSH_SECONDS / 2)
-            self.flush()
-            connection.close()  # this thread's own; the next flush may be hours away
-
-
-_buffer = _Buffer()
-atexit.register(_buffer.flush)
 
 
 def record_soon(

@@ -1,15 +1,15 @@
 """What a verb of this app may refuse. Callers look at the type; `str(error)` is for people.
 
-    WorkspaceError
-    ├── NotAllowed          the acting person's role does not reach that far
-    ├── LastOwner           a workspace keeps at least one owner
-    ├── SlugTaken           another workspace has this address
-    ├── InvitationRefused   the invitation cannot be made
-    ├── InvitationGone      accepted, revoked, expired, or never existed
-    ├── MailNotSent         the invitation stands, its e-mail did not leave
-    ├── KeyRefused          the API key cannot be made
-    ├── KeyNotUsable        a revoked or expired key cannot be rolled
-    └── RateLimited         too many tries; `retry_after` seconds
+WorkspaceError
+├── NotAllowed          the acting person's role does not reach that far
+├── LastOwner           a workspace keeps at least one owner
+├── SlugTaken           another workspace has this address
+├── InvitationRefused   the invitation cannot be made
+├── InvitationGone      accepted, revoked, expired, or never existed
+├── MailNotSent         the invitation stands, its e-mail did not leave
+├── KeyRefused          the API key cannot be made
+├── KeyNotUsable        a revoked or expired key cannot be rolled
+└── RateLimited         too many tries; `retry_after` seconds
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class WorkspaceRequest(HttpRequest):
     """A signed-in member's request inside one workspace. `workspace` is the only way to data."""
 
-    user: User  # type: ignore[assignment] # narrowed: the decorator refuses anonymous requests
+    user: User  # narrowed: the decorator refuses anonymous requests
     workspace: Workspace
     membership: Membership
     can: frozenset[Permission]

@@ -117,9 +117,7 @@ def find_invitation(token: str, now: datetime | None = None) -> Invitation:
     """The open invitation of a link. Raises InvitationGone, also when its inviter could no longer give that role."""
     if not token or len(token) > MAX_TOKEN_LENGTH:
         raise InvitationGone
-    invitation = (
-        Invitation.objects.select_related("workspace", "invited_by").filter(token_hash=_hash(token)).first()
-    )
+    invitation = Invitation.objects.select_related("workspace", "invited_by").filter(token_hash=_hash(token)).first()
     if invitation is None or not invitation.is_open(now or timezone.now()) or not _is_backed(invitation):
         raise InvitationGone
     return invitation
@@ -159,9 +157,7 @@ def _join(invitation: Invitation, user: User, actor: Actor) -> Membership:
         workspace=invitation.workspace, user=user, defaults={"role": invitation.role}
     )
     if joined:
-        record(
-            invitation.workspace, AuditAction.MEMBER_JOINED, actor, target=user, detail={"role": invitation.role}
-        )
+        record(invitation.workspace, AuditAction.MEMBER_JOINED, actor, target=user, detail={"role": invitation.role})
     return membership
 
 
@@ -176,9 +172,7 @@ def _use_up(invitation: Invitation, now: datetime) -> None:
 
 def _is_backed(invitation: Invitation) -> bool:
     """Whether the inviter is still a member who may give that role; an invitation never outlives their power."""
-    inviter = Membership.objects.filter(
-        workspace_id=invitation.workspace_id, user_id=invitation.invited_by_id, user__is_active=True
-    ).first()
+    inviter = invitation.workspace.memberships.filter(user=invitation.invited_by, user__is_active=True).first()
     return inviter is not None and Role(invitation.role) in roles_within_reach(inviter)
 
 

@@ -26,6 +26,7 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer one request."""
         request.request_id = uuid.uuid4()  # type: ignore[attr-defined] # WorkspaceRequest names both
         request.client_address = client_address(request)  # type: ignore[attr-defined]
         response = self.get_response(request)
@@ -45,6 +46,7 @@ class CanonicalHostMiddleware:
         self.host = _without_default_port(urlsplit(self.base_url).netloc, urlsplit(self.base_url).scheme)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer one request, or send its sender to the right name."""
         if request.method in ("GET", "HEAD") and not request.path.startswith(NEVER_REDIRECTED):
             host = _without_default_port(request.get_host(), request.scheme or "http")
             if host != self.host:

@@ -30,7 +30,7 @@ class Permission(StrEnum):
     INTEGRATION_MANAGE = "integration:manage"  # credentials, scopes
     MEMBER_MANAGE = "member:manage"
     API_KEY_MANAGE = "api_key:manage"
-    TOKEN_READ = "token:read"
+    TOKEN_READ = "token:read"  # noqa: S105 (no password)
     AUDIT_EXPORT = "audit:export"
     WORKSPACE_MANAGE = "workspace:manage"  # name, return URLs
     OWNER_MANAGE = "owner:manage"

@@ -1,4 +1,4 @@
 """Routes of the workspaces app. Everything inside a workspace stands under `/w/<slug>/`."""
 
 app_name = "workspaces"
-urlpatterns: list = []
+urlpatterns: list[object] = []

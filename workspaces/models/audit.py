@@ -37,11 +37,11 @@ class AppendOnlyError(Exception):
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     """Reads and appends; deletes only with the whole workspace."""
 
-    def update(self, **kwargs: Any) -> int:
+    def update(self, **kwargs: Any) -> int:  # noqa: ARG002
         """Refused: events are append-only."""
         raise AppendOnlyError("Audit events are append-only.")
 
-    def bulk_update(self, *args: Any, **kwargs: Any) -> int:
+    def bulk_update(self, *args: Any, **kwargs: Any) -> int:  # noqa: ARG002
         """Refused: events are append-only."""
         raise AppendOnlyError("Audit events are append-only.")
 
@@ -87,7 +87,7 @@ class AuditEvent(models.Model):
             raise AppendOnlyError("Audit events are append-only.")
         super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:  # noqa: ARG002
         """Refused: events go only with their workspace."""
         raise AppendOnlyError("Audit events are append-only.")
 

@@ -24,7 +24,7 @@ _NOT_FOUND = _Error(404, "404.html", "not_found", "Not found", "There is nothing
 _FAILED = _Error(500, "500.html", "internal_error", "Internal error", "Something went wrong on our side.")
 
 
-def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
     """Handle 400. The exception's text may quote the request, so it is not shown."""
     return _respond(request, _BAD_REQUEST)
 
@@ -34,7 +34,7 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
     return _respond(request, _DENIED, reason=str(exception or ""))
 
 
-def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
     """Handle 404. The path is not echoed."""
     return _respond(request, _NOT_FOUND)
 
@@ -44,7 +44,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _respond(request, _FAILED)
 
 
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001
     """Handle a POST that Django's CSRF check refused."""
     return _respond(request, _CSRF)
 
