@@ -1,24 +1,34 @@
-"""What a provider is: a frozen definition, and the two classes that turn it into protocol values.
+"""What a provider is: one frozen definition, read from a catalogue file or from a workspace's own provider.
 
-A provider is one YAML file in `catalogue/`, or a workspace's own definition. Where one deviates in ways that the
-fields here cannot say, subclass `AuthorizationCodeOAuthProvider` or `ClientCredentialsOAuthProvider` and register it.
+`oauth_provider` turns a definition into the values that `integrations.oauth` works with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from integrations.models import GrantType
+from integrations.oauth.client import ClientAuthMethod as ClientAuth
+from integrations.oauth.scopes import ScopePattern
+
+__all__ = [
+    "DEFAULT_PARAMETER_PATTERN",
+    "ClientAuth",
+    "ConfigValue",
+    "GrantType",
+    "Parameter",
+    "ProviderNotFound",
+    "ProviderSpec",
+    "ScopeDefinition",
+    "ScopePattern",
+]
+
+DEFAULT_PARAMETER_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*"
 
 
-class ClientAuth(StrEnum):
-    """Client authentication at the token endpoint (RFC 6749 §2.3.1, RFC 7591 §2)."""
-
-    BASIC = "client_secret_basic"
-    POST = "client_secret_post"
-    NONE = "none"
+class ProviderNotFound(LookupError):
+    """The workspace knows no provider by this id (another workspace's custom one included)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +38,6 @@ class ScopeDefinition:
     name: str
     required: bool = False
     description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ScopePattern:
-    """A regular expression that a whole scope must (or must not) match, with words for the error."""
-
-    pattern: str
-    description: str
-
-
-DEFAULT_PARAMETER_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,17 @@ class Parameter:
     help: str = ""
     placeholder: str = ""
     default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigValue:
+    """A value that the definition itself fixes, in the same `{{key}}` namespace as the parameters."""
+
+    key: str
+    label: str
+    value: str = field(repr=False)  # may be a password
+    type: str = "text"  # text, password
+    visible: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +93,19 @@ class ProviderSpec:
     allowed_scope_patterns: tuple[ScopePattern, ...] = ()
     denied_scope_patterns: tuple[ScopePattern, ...] = ()
     pkce: str = "S256"  # or "off"
-    token_endpoint_auth_method: ClientAuth = ClientAuth.BASIC
+    token_endpoint_auth_method: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
+    basic_auth_encoding: str = "form"  # or "raw": the provider does not decode id and secret (RFC 6749 §2.3.1)
+    token_request_format: str = "form"  # noqa: S105 # or "json"
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     token_params: Mapping[str, str] = field(default_factory=dict)
     token_response: Mapping[str, object] = field(default_factory=dict)  # knobs of oauth.TokenResponseRules
+    userinfo_headers: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
-    account_fields: tuple[str, ...] = ()  # userinfo keys for the account's label, first present wins
+    config_values: tuple[ConfigValue, ...] = ()
+    account_fields: tuple[str, ...] = ()  # userinfo keys (dots lead inside) for the account's label, first present wins
     account_id_field: str = "sub"
     refresh_margin_seconds: int | None = None
-    brand_icon: str = ""  # file name in static/vendor/simple-icons, without .svg
+    brand_icon: str = ""  # name of a symbol in static/vendor/simple-icons/sprite.svg
     monogram: str = ""
     color: str = "slate"  # a colour class of the UI
     docs_url: str = ""

@@ -1,0 +1,190 @@
+"""What a definition must keep to, whoever wrote it: endpoints, placeholders, parameters, scopes, patterns."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import cast
+
+from integrations.models import GrantType
+from integrations.oauth.grants import _RESERVED_IN_AUTHORIZATION as RESERVED_IN_AUTHORIZATION
+from integrations.oauth.grants import _RESERVED_IN_TOKEN_REQUEST as RESERVED_IN_TOKEN_REQUEST
+from integrations.oauth.patterns import PatternRefused, compile_pattern
+from integrations.oauth.scopes import is_well_formed
+from integrations.oauth.token_response import TokenResponseRules
+from integrations.outbound.addresses import check_url
+from integrations.outbound.errors import AddressRefused
+from integrations.providers.base import DEFAULT_PARAMETER_PATTERN, Parameter, ProviderSpec
+from integrations.providers.parameters import ENDPOINT_FIELDS, endpoint_template
+from integrations.providers.rendering import (
+    PLACEHOLDER,
+    ParameterRefused,
+    TemplateRefused,
+    check_template,
+    check_value,
+    placeholders,
+)
+
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}", re.ASCII)
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}", re.ASCII)
+# The door sets these itself, or they would carry the token's place elsewhere.
+_RESERVED_HEADERS = frozenset({"authorization", "host", "cookie", "content-length", "transfer-encoding"})
+_TEMPLATE_MAPS = ("authorization_params", "token_params")
+
+type_Found = Iterator[tuple[str, str]]
+
+
+def broken_rules(spec: ProviderSpec, *, allowed_hosts: list[str]) -> dict[str, list[str]]:
+    """Every rule that the definition breaks, as field → sentences; empty when it may be used."""
+    errors: dict[str, list[str]] = {}
+    for rule in (_required_fields, _parameters, _placeholders, _patterns, _scopes, _extras):
+        for field, sentence in rule(spec):
+            errors.setdefault(field, []).append(sentence)
+    for field, sentence in _endpoints(spec, allowed_hosts):
+        errors.setdefault(field, []).append(sentence)
+    return errors
+
+
+def _required_fields(spec: ProviderSpec) -> type_Found:
+    if not spec.name:
+        yield "name", "Enter a name."
+    if not spec.grant_types:
+        yield "grant_types", "Name at least one grant type."
+    if not spec.token_endpoint:
+        yield "token_endpoint", "Enter the token endpoint."
+    if spec.supports(GrantType.AUTHORIZATION_CODE) and not spec.authorization_endpoint:
+        yield "authorization_endpoint", "Enter the authorization endpoint: people are sent there to consent."
+    for grant_type in spec.scopes:
+        if not spec.supports(grant_type):
+            yield "scopes", f"Add the grant type {grant_type.value}, or remove its scopes."
+
+
+def _endpoints(spec: ProviderSpec, allowed_hosts: list[str]) -> type_Found:
+    for field in (*ENDPOINT_FIELDS, "docs_url"):
+        template = endpoint_template(spec, field)
+        if not template:
+            continue
+        try:
+            check_template(template)
+            if field == "docs_url":
+                if not template.startswith("https://") or placeholders(template):
+                    raise TemplateRefused("Enter a URL that begins with https://, without placeholders.")
+            else:
+                check_url(_example(template), allowed_hosts=allowed_hosts)
+        except TemplateRefused as error:
+            yield field, str(error)
+        except AddressRefused as error:
+            yield field, error.message
+
+
+def _example(template: str) -> str:
+    """The template with something harmless in its placeholders: two labels, so that it is no local name."""
+    return PLACEHOLDER.sub("x", template) if "{{" in template else template
+
+
+def _parameters(spec: ProviderSpec) -> type_Found:
+    seen: set[str] = set()
+    for parameter in spec.parameters:
+        yield from _key("parameters", parameter.key, seen)
+        if parameter.type == "dropdown" and not parameter.options:
+            yield "parameters", f"Give “{parameter.key}” the options of its dropdown."
+        if parameter.type != "dropdown" and parameter.options:
+            yield "parameters", f"Remove the options of “{parameter.key}”, or make it a dropdown."
+        yield from _parameter_pattern(parameter)
+    for config_value in spec.config_values:
+        yield from _key("config_values", config_value.key, seen)
+        if not config_value.visible:
+            # It would stand unencrypted in the definition.
+            yield "config_values", f"“{config_value.key}” would be a secret. Make it a Password parameter instead."
+
+
+def _key(field: str, key: str, seen: set[str]) -> type_Found:
+    if not _KEY.fullmatch(key):
+        yield field, f"Name the key “{key[:50]}” with letters, digits and underscores, beginning with a letter."
+    if key in seen:
+        yield field, f"The key “{key}” is used twice. Give each its own."
+    seen.add(key)
+
+
+def _parameter_pattern(parameter: Parameter) -> type_Found:
+    if parameter.pattern != DEFAULT_PARAMETER_PATTERN:
+        try:
+            compile_pattern(parameter.pattern)
+        except PatternRefused as error:
+            yield "parameters", f"The pattern of “{parameter.key}”: {error}"
+            return
+    if parameter.default:
+        try:
+            check_value(parameter, parameter.default)
+        except ParameterRefused as error:
+            yield "parameters", f"The default of “{parameter.key}”: {error.message}"
+
+
+def _placeholders(spec: ProviderSpec) -> type_Found:
+    known = {parameter.key for parameter in spec.parameters} | {item.key for item in spec.config_values}
+    for field, text in _templates(spec):
+        for key in placeholders(text):
+            if key not in known:
+                yield field, f"Add a parameter with the key “{key}”, or remove {{{{{key}}}}}."
+
+
+def _templates(spec: ProviderSpec) -> Iterator[tuple[str, str]]:
+    for field in ENDPOINT_FIELDS:
+        yield field, str(getattr(spec, field))
+    for field in _TEMPLATE_MAPS:
+        for text in cast(Mapping[str, str], getattr(spec, field)).values():
+            yield field, text
+
+
+def _patterns(spec: ProviderSpec) -> type_Found:
+    for field in ("allowed_scope_patterns", "denied_scope_patterns"):
+        for pattern in getattr(spec, field):
+            try:
+                compile_pattern(pattern.pattern)
+            except PatternRefused as error:
+                yield field, str(error)
+
+
+def _scopes(spec: ProviderSpec) -> type_Found:
+    for names in (
+        *({s.name for s in scopes} for scopes in spec.scopes.values()),
+        {s.name for s in spec.suggested_scopes},
+    ):
+        for name in sorted(names):
+            yield from _scope_name("scopes", name, spec.scope_separator)
+    for grant_type, scopes in spec.scopes.items():
+        for twice in _twice(scope.name for scope in scopes):
+            yield "scopes", f"“{twice}” is named twice for {grant_type.value}. Name it once."
+
+
+def _scope_name(field: str, name: str, separator: str) -> type_Found:
+    if not is_well_formed(name):
+        yield (
+            field,
+            f"“{name[:80]}” is not a scope: ASCII characters without spaces, quotation marks and backslashes are.",
+        )
+    elif separator != " " and separator in name:
+        yield field, f"“{name[:80]}” contains the separator “{separator}”. Write each scope as its own entry."
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
+def _extras(spec: ProviderSpec) -> type_Found:
+    for field, reserved in (
+        ("authorization_params", RESERVED_IN_AUTHORIZATION),
+        ("token_params", RESERVED_IN_TOKEN_REQUEST),
+    ):
+        for name in getattr(spec, field):
+            if name in reserved:
+                yield field, f"Remove “{name}”: it is set by the flow itself."
+    for name in spec.userinfo_headers:
+        if not _HEADER.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
+            yield "userinfo_headers", f"Remove “{name}”: it is not a header that a provider's file may set."
+    known = {knob.name for knob in fields(TokenResponseRules)}
+    for name in spec.token_response:
+        if name not in known:
+            yield "token_response", f"“{name}” is not known here. Known are: {', '.join(sorted(known))}."

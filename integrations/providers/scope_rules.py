@@ -1,0 +1,41 @@
+"""Additional scopes against a provider's rules (product row 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from integrations.oauth.scopes import ScopeRefused, check_scopes
+from integrations.providers.base import ProviderSpec
+
+MAX_TOTAL_LENGTH = 500
+
+
+class ScopesRefused(ValueError):
+    """Additional scopes break the provider's rules. `message` names the first such scope and what is expected."""
+
+    def __init__(self, message: str, scope: str = "", expected: tuple[str, ...] = ()) -> None:
+        self.message = message
+        self.scope = scope
+        self.expected = expected
+        super().__init__(message)
+
+
+def check_additional_scopes(spec: ProviderSpec, grant_type: str, scopes: Sequence[str]) -> None:
+    """Raise ScopesRefused for the first scope that the provider does not take. Base scopes are exempt.
+
+    In all at most 500 characters; a provider without rules of its own takes any well-formed scope (RFC 6749 §3.3).
+    """
+    if len(spec.scope_separator.join(scopes)) > MAX_TOTAL_LENGTH:
+        raise ScopesRefused(f"The additional scopes have more than {MAX_TOTAL_LENGTH} characters in all. Remove some.")
+    base = spec.base_scopes(grant_type)
+    for scope in scopes:
+        if scope not in base and spec.scope_separator != " " and spec.scope_separator in scope:
+            raise ScopesRefused(
+                f"“{scope}” contains “{spec.scope_separator}”, which separates scopes at {spec.name}. "
+                "Enter each scope by itself.",
+                scope,
+            )
+    try:
+        check_scopes(scopes, spec.allowed_scope_patterns, spec.denied_scope_patterns, base)
+    except ScopeRefused as error:
+        raise ScopesRefused(error.message, error.scope, error.expected) from error
