@@ -1,11 +1,21 @@
 """Celery application: tasks are idempotent wake-ups, the database holds the work."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import setup_logging
+
+from config.supervisor.lifeline import watch_lifeline
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+watch_lifeline()  # a worker or beat of `manage.py up` stops when that is gone, however it went
 
 app = Celery("grantry")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def keep_our_logging(**_kwargs: Any) -> None:
+    """Leave logging as settings.LOGGING has it; Celery's own set-up would drop redaction and request ids."""

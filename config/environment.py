@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from pathlib import Path
 from typing import Any
 
+import environ
 from django.core.exceptions import ImproperlyConfigured
 
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+
 # Used under DEBUG only, so that a checkout starts; refused outside it by name.
-DEBUG_SECRET_KEY = "insecure-debug-secret-key-0123456789-abcdefghijklmnopqrstuvwxyz"
+DEBUG_SECRET_KEY = "insecure-debug-secret-key-0123456789-abcdefghijklmnopqrstuvwxyz"  # noqa: S105
 DEBUG_FERNET_KEY = base64.urlsafe_b64encode(b"insecure-debug-key-32-bytes-long").decode()
 _EXAMPLE_VALUES = {"change-me", "changeme", "secret", DEBUG_SECRET_KEY}
 MIN_SECRET_KEY_LENGTH = 50
+
+
+def read_env_files(project_dir: Path) -> Path:
+    """Read `.env`, then `local.env` in VAR_DIR, into the environment, and return VAR_DIR (`var/` by default).
+
+    What is set already wins. ENV_FILE names another file than `.env`; set and empty, none is read (tests).
+    """
+    env_file = os.environ.get("ENV_FILE", str(project_dir / ".env"))
+    if env_file and Path(env_file).is_file():
+        environ.Env.read_env(env_file)
+    var_dir = Path(os.environ.get("VAR_DIR") or project_dir / "var").absolute()
+    if (var_dir / "local.env").is_file():
+        environ.Env.read_env(str(var_dir / "local.env"))
+    return var_dir
 
 
 def require_secret_key(value: str, *, debug: bool) -> str:
@@ -72,4 +90,36 @@ def embedded_broker(var_dir: Path) -> tuple[str, dict[str, Any]]:
         "data_folder_out": str(queue),
         "control_folder": str(control),
         "polling_interval": 0.05,
+    }
+
+
+def database_pool(size: int) -> dict[str, Any]:
+    """Settings of a PostgreSQL database that share `size` connections per process; 0 opens one per request.
+
+    A connection that lives with its thread (CONN_MAX_AGE) does not fit here: a web process has up to 256 threads, and
+    PostgreSQL takes a hundred connections. The pool hands them out for a request or a task, checks each one first, so
+    that a restart of PostgreSQL costs nobody an error, and costs microseconds where opening one costs milliseconds.
+    """
+    if size < 1:
+        return {"CONN_MAX_AGE": 0}
+    pool = {"min_size": 1, "max_size": size, "timeout": 10, "max_idle": 300, "name": "grantry"}
+    return {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True, "OPTIONS": {"pool": pool}}
+
+
+def redis_transport_options() -> dict[str, Any]:
+    """Options of the Redis broker: a wake-up that cannot be sent is dropped soon, because beat wakes again.
+
+    After SIGKILL of a worker Redis hands its wake-ups out again after the visibility timeout. Nothing waits for that:
+    recovery comes from the lease in the database.
+    """
+    return {
+        "visibility_timeout": 120,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "max_retries": 1,
+        "interval_start": 0.1,
+        "interval_step": 0.1,
+        "interval_max": 0.2,
     }

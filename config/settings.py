@@ -13,17 +13,20 @@ from urllib.parse import urlsplit
 import environ
 from csp.constants import NONE, SELF
 
-from config.environment import embedded_broker, require_fernet_keys, require_secret_key
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = BASE_DIR / "var"
+from config.environment import (
+    PROJECT_DIR,
+    database_pool,
+    embedded_broker,
+    read_env_files,
+    redis_transport_options,
+    require_fernet_keys,
+    require_secret_key,
+)
+from config.logs import logging_settings
 
 env = environ.Env()
-for env_file in (BASE_DIR / ".env", VAR_DIR / "local.env"):
-    if env_file.is_file():
-        env.read_env(env_file)  # never overrides what is set already
-
-VAR_DIR = Path(env.str("VAR_DIR", default=str(VAR_DIR)))
+BASE_DIR: Path = PROJECT_DIR
+VAR_DIR: Path = read_env_files(BASE_DIR)
 VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -32,7 +35,8 @@ FERNET_KEYS = require_fernet_keys(env.list("FERNET_KEYS", default=[]), debug=DEB
 FERNET_USE_HKDF = False  # each key is used as it is; see docs/security.md
 
 # Where people and authorization servers reach this installation. Cookies, HSTS, CSRF and the redirect URI follow it.
-PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="http://localhost:8000").rstrip("/")
+# Without one of its own it follows the port (`PORT=9000 make run`).
+PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default=f"http://localhost:{env.int('PORT', default=8000)}").rstrip("/")
 _public = urlsplit(PUBLIC_BASE_URL)
 IS_HTTPS = _public.scheme == "https"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_public.hostname or "localhost", "localhost", "127.0.0.1", "[::1]"])
@@ -40,6 +44,8 @@ CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)
 RATE_LIMIT_SCALE = env.float("RATE_LIMIT_SCALE", default=1.0)
 OUTBOUND_ALLOWED_HOSTS = env.list("OUTBOUND_ALLOWED_HOSTS", default=[])
+# Whoever sends it as a bearer token reads /metrics; without it only this machine does.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # The sandbox authorization server of `manage.py up`: its provider exists only while this is set.
 SANDBOX_BASE_URL = env.str("SANDBOX_BASE_URL", default="").rstrip("/")
@@ -105,17 +111,19 @@ FORM_RENDERER = "workspaces.form_renderer.GrantryFormRenderer"
 
 # --- data -----------------------------------------------------------------------------------------------
 DATABASES: dict[str, Any] = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'grantry.sqlite3'}")}
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+_database = DATABASES["default"]
+if _database["ENGINE"] == "django.db.backends.sqlite3":
     # IMMEDIATE: a transaction that will write takes its lock at once, so it waits instead of failing half-way.
     # synchronous=FULL: a rotated refresh token that was committed survives a power cut.
-    DATABASES["default"]["OPTIONS"] = {
+    _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }
-else:
-    DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=600)
-    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+elif _database["ENGINE"] == "django.db.backends.postgresql":
+    _pooled = database_pool(env.int("DATABASE_POOL_SIZE", default=16))
+    _options = {"connect_timeout": 5, **_database.get("OPTIONS", {}), **_pooled.pop("OPTIONS", {})}
+    _database.update(_pooled, OPTIONS=_options)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -130,11 +138,20 @@ CACHES: dict[str, Any] = {
     }
 }
 
+# --- processes ------------------------------------------------------------------------------------------
+WEB_PROCESSES = env.int("WEB_PROCESSES", default=2)
+# A reader that waits for a token being renewed holds its thread; see config/webserver.py for the figure.
+WEB_THREADS = env.int("WEB_THREADS", default=256)
+WORKER_PROCESSES = env.int("WORKER_PROCESSES", default=0)  # 0: one per core
+
 # --- Celery: the broker carries wake-ups, never state ---------------------------------------------------
 if REDIS_URL:
-    CELERY_BROKER_URL = REDIS_URL
+    CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = REDIS_URL, redis_transport_options()
 else:
     CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = embedded_broker(VAR_DIR)
+# Short, and once: the web process never waits for a broker that is away, and beat wakes the workers anyway.
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.2}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -144,6 +161,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", default=8)
 CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)  # on the file-system broker it would leave queues behind
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # a refresh under way ends, broker or not
+CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_DEFAULT_QUEUE = "grantry"
 CELERY_TIMEZONE = "UTC"
@@ -240,23 +260,8 @@ STORAGES = {
     },
 }
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {
-        # Their DEBUG lines print request bodies and tokens; no setting may switch them on.
-        "oauthlib": {"level": "WARNING"},
-        "requests_oauthlib": {"level": "WARNING"},
-        "urllib3": {"level": "WARNING"},
-    },
-}
+LOGGING = logging_settings(env.str("LOG_LEVEL", default="INFO"))
 
-# Token reads are recorded by a thread within a second; off, they wait for `audit.flush()` (tests).
-AUDIT_BACKGROUND_FLUSH = True
-
-# Scopes of the flow: lifetimes that both the engine and its tests read.
+# Lifetimes that both the engine and its tests read.
 PENDING_AUTHORIZATION_SECONDS = 600
 CONNECT_LINK_SECONDS = 24 * 3600
