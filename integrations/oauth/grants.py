@@ -109,8 +109,9 @@ def authorization_url(
 ) -> str:
     """Build the URL that the browser is sent to (RFC 6749 §4.1.1).
 
-    The endpoint's own query is kept. Without a code verifier, or with `pkce` off, there is no PKCE. Raises ConfigurationRefused
-    when the endpoint is missing, or its query or the extra parameters hold one that OAuth itself sets.
+    The endpoint's own query is kept. Without a code verifier, or with `pkce` off, there is no PKCE.
+    Raises ConfigurationRefused when the endpoint is missing, or when its query or the extra parameters hold one
+    that OAuth itself sets.
     """
     endpoint = _with_own_parameters(server)
     scope = join_scopes(scopes, server.scope_separator)

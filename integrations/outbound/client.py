@@ -283,6 +283,8 @@ def _as_outbound_errors(request: requests.PreparedRequest) -> Iterator[None]:
 
 
 def _raise_outbound(error: Exception, host: str) -> NoReturn:
+    if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
+        raise AddressRefused("The address must begin with https:// and name a host.") from error
     if isinstance(error, InvalidIPAddress):
         raise AddressRefused(f"{host} leads to an address that is not on the public internet.") from error
     if isinstance(error, requests.exceptions.SSLError | urllib3.exceptions.SSLError | ssl.SSLError):
