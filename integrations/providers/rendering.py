@@ -52,6 +52,15 @@ def whole_host_parameters(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for label in deciding for key in PLACEHOLDER.findall(label)))
 
 
+def origin_of(template: str) -> tuple[str, str, str]:
+    """Scheme, host and port of a template, placeholders as they stand; the default port is written out."""
+    parts = _split_template(template)
+    host, port = _host_and_port(parts.netloc)
+    # Keys of placeholders are case-sensitive, host names are not.
+    literal = "".join(piece if piece.startswith("{{") else piece.lower() for piece in re.split(r"(\{\{.*?\}\})", host))
+    return parts.scheme, literal, port or {"https": "443", "http": "80"}.get(parts.scheme, "")
+
+
 @lru_cache(maxsize=1024)
 def check_template(template: str) -> None:
     """Raise TemplateRefused unless placeholders stand only in host labels, path and query."""

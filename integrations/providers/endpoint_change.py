@@ -1,0 +1,71 @@
+"""When an edit sends secrets somewhere new: what it costs the provider's integrations.
+
+Otherwise whoever may edit a provider could have every stored secret sent to a host of their own.
+"""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from integrations.models import Connection, ConnectionState, CustomProvider, Integration, Token, TokenSchedule
+from integrations.providers.base import ProviderSpec
+from integrations.providers.parameters import endpoint_template
+from integrations.providers.rendering import origin_of
+
+ENDPOINT_CHANGED = "endpoint_changed"
+ENDPOINT_CHANGED_MESSAGE = (
+    "The provider's endpoints were moved to another host. Enter the client secret again, then connect again."
+)
+# Each is sent a client secret or a token.
+SECRET_RECEIVING_FIELDS = (
+    "token_endpoint",
+    "revocation_endpoint",
+    "introspection_endpoint",
+    "userinfo_endpoint",
+    "api_base_url",
+)
+
+
+def moves_secrets(before: ProviderSpec, after: ProviderSpec) -> bool:
+    """Whether a secret would go to an origin that the same endpoint did not have.
+
+    An endpoint that was not there before may join the token endpoint's origin: that one has the secrets already.
+    """
+    known = origin_of(endpoint_template(before, "token_endpoint"))
+    for field in SECRET_RECEIVING_FIELDS:
+        old, new = endpoint_template(before, field), endpoint_template(after, field)
+        if new and origin_of(new) != (origin_of(old) if old else known):
+            return True
+    return False
+
+
+def forget_secrets(provider: CustomProvider) -> int:
+    """Clear client secrets and tokens of the provider's integrations; its connections need a person again.
+
+    Tokens go too: a later disconnect would send them to the new revocation endpoint. A refresh under way finds no
+    row to store its answer in. Runs in the caller's transaction; returns how many connections it concerns.
+    """
+    now = timezone.now()
+    integrations = provider.workspace.integrations.filter(provider_id=provider.provider_id)
+    for integration in integrations.select_for_update():
+        integration.client_secret = None
+        integration.save(update_fields=["client_secret", "updated_at"])
+    connections = Connection.objects.filter(workspace=provider.workspace, integration__provider_id=provider.provider_id)
+    Token.objects.filter(connection__in=connections).delete()
+    TokenSchedule.objects.filter(connection__in=connections).update(
+        refresh_due_at=None, lease_id=None, lease_until=None, attempts=0
+    )
+    # A disconnected connection has nothing to lose and stays disconnected.
+    return connections.exclude(state=ConnectionState.CONFIGURED).update(
+        state=ConnectionState.RECONNECT_REQUIRED,
+        last_error_code=ENDPOINT_CHANGED,
+        last_error_message=ENDPOINT_CHANGED_MESSAGE,
+        last_error_at=now,
+        last_error_reference=None,
+        updated_at=now,
+    )
+
+
+def integrations_of(provider: CustomProvider) -> list[Integration]:
+    """The provider's integrations, of its own workspace only."""
+    return list(provider.workspace.integrations.filter(provider_id=provider.provider_id).order_by("grant_type"))

@@ -1,0 +1,237 @@
+"""Setting a provider up in a workspace: client credentials, additional scopes, parameters, client authentication."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from integrations.models import ConnectionState, GrantType, Integration, TokenSchedule
+from integrations.oauth.scopes import ordered_union
+from integrations.providers.base import ClientAuth, ProviderSpec
+from integrations.providers.parameters import admin_parameters
+from integrations.providers.rendering import ParameterRefused, check_value
+from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
+from workspaces.audit import Actor, AuditAction, record
+from workspaces.models import Workspace
+
+_CLIENT_ERROR_FIELDS = ("client_error_code", "client_error_message", "client_error_at", "next_probe_at")
+_STOPPED = (ConnectionState.MISCONFIGURED, ConnectionState.DEGRADED)
+MAX_CLIENT_ID_LENGTH = 512
+MAX_CLIENT_SECRET_LENGTH = 4096
+
+
+class InvalidSetup(Exception):
+    """An integration cannot be saved so. `errors` maps each field to sentences that say what to do."""
+
+    def __init__(self, errors: Mapping[str, list[str]]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{field}: {' '.join(sentences)}" for field, sentences in self.errors.items()))
+
+
+def redirect_uri() -> str:
+    """The redirect URI to register at every provider (RFC 6749 §3.1.2), never taken from a request's Host."""
+    return f"{settings.PUBLIC_BASE_URL}/oauth/callback"
+
+
+def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> ClientAuth:
+    """The client authentication in use: the integration's choice, else the provider's."""
+    chosen = integration.token_endpoint_auth_method if integration is not None else ""
+    return ClientAuth(chosen or spec.token_endpoint_auth_method)
+
+
+def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
+    """Whether client credentials are saved; a public client needs only its client id."""
+    if integration is None or not integration.client_id:
+        return False
+    return integration.has_client_secret or client_auth_method(spec, integration) is ClientAuth.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    client_id: str
+    client_secret: str | None  # None keeps
+    clear_client_secret: bool
+    additional_scopes: list[str]
+    parameters: dict[str, str] | None  # None keeps
+    token_endpoint_auth_method: str | None  # None keeps, empty is as the provider says
+
+
+def save_integration(
+    workspace: Workspace,
+    spec: ProviderSpec,
+    grant_type: str,
+    *,
+    client_id: str,
+    client_secret: str | None = None,
+    clear_client_secret: bool = False,
+    additional_scopes: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+    token_endpoint_auth_method: str | None = None,
+    actor: Actor,
+) -> Integration:
+    """Save an integration, new or not. Raises InvalidSetup with every error that was found.
+
+    A client secret of None or "" keeps the stored one; clearing it is explicit. White space around id and secret is
+    dropped: it comes from copying. Changed credentials end the pause of a refused client, and what waited for it is
+    due at once.
+    """
+    setup = _read_setup(
+        spec,
+        grant_type,
+        client_id=client_id,
+        client_secret=client_secret,
+        clear_client_secret=clear_client_secret,
+        additional_scopes=additional_scopes,
+        parameters=parameters,
+        token_endpoint_auth_method=token_endpoint_auth_method,
+    )
+    with transaction.atomic():
+        integration, created = workspace.integrations.get_or_create(provider_id=spec.provider_id, grant_type=grant_type)
+        if not created:
+            integration = workspace.integrations.select_for_update().get(pk=integration.pk)
+        changed = _apply(integration, setup)
+        if created or changed:
+            integration.save()
+            record(
+                workspace,
+                AuditAction.INTEGRATION_CONFIGURED,
+                actor,
+                target=integration,
+                detail={"changed": changed, "created": created},
+            )
+        if {"client_id", "client_secret", "token_endpoint_auth_method", "parameters"} & set(changed):
+            resume(integration, now=timezone.now())
+    return integration
+
+
+def resume(integration: Integration, *, now: datetime) -> None:
+    """End the pause of a client that the provider refused; what renews itself and was stopped is due now."""
+    schedules = TokenSchedule.objects.filter(connection__integration=integration, refresh_due_at__isnull=False)
+    if integration.client_error_code:
+        integration.client_error_code = integration.client_error_message = ""
+        integration.client_error_at = integration.next_probe_at = None
+        integration.save(update_fields=[*_CLIENT_ERROR_FIELDS, "updated_at"])
+    else:
+        # Nothing was paused: connections that are fine keep their own time, so that they don't all renew at once.
+        schedules = schedules.filter(connection__state__in=_STOPPED)
+    schedules.update(refresh_due_at=now, attempts=0)
+
+
+def _read_setup(
+    spec: ProviderSpec,
+    grant_type: str,
+    *,
+    client_id: str,
+    client_secret: str | None,
+    clear_client_secret: bool,
+    additional_scopes: Sequence[str],
+    parameters: Mapping[str, Any] | None,
+    token_endpoint_auth_method: str | None,
+) -> _Setup:
+    errors: dict[str, list[str]] = {}
+    if not spec.supports(grant_type):
+        raise InvalidSetup({"grant_type": [f"{spec.name} does not support this grant type."]})
+    client_id = client_id.strip()
+    secret = (client_secret or "").strip()
+    _collect(errors, "client_id", _client_id_problem(client_id))
+    _collect(errors, "client_secret", _client_secret_problem(secret, clear=clear_client_secret))
+    _collect(
+        errors,
+        "token_endpoint_auth_method",
+        _auth_method_problem(spec, grant_type, token_endpoint_auth_method),
+    )
+    scopes = _read_scopes(spec, grant_type, additional_scopes, errors)
+    values = None if parameters is None else _read_parameters(spec, parameters, errors)
+    if errors:
+        raise InvalidSetup(errors)
+    return _Setup(client_id, secret or None, clear_client_secret, scopes, values, token_endpoint_auth_method)
+
+
+def _collect(errors: dict[str, list[str]], field: str, sentence: str) -> None:
+    if sentence:
+        errors.setdefault(field, []).append(sentence)
+
+
+def _client_id_problem(client_id: str) -> str:
+    if not client_id:
+        return "Enter the client ID that the provider gave to your app."
+    if len(client_id) > MAX_CLIENT_ID_LENGTH:
+        return f"A client ID has at most {MAX_CLIENT_ID_LENGTH} characters."
+    return (
+        "" if client_id.isprintable() else "The client ID contains line breaks or invisible characters. Copy it again."
+    )
+
+
+def _client_secret_problem(secret: str, *, clear: bool) -> str:
+    if clear and secret:
+        return "Either enter a new client secret or clear the stored one."
+    if len(secret) > MAX_CLIENT_SECRET_LENGTH:
+        return f"A client secret has at most {MAX_CLIENT_SECRET_LENGTH} characters."
+    return (
+        "" if secret.isprintable() else "The client secret contains line breaks or invisible characters. Copy it again."
+    )
+
+
+def _auth_method_problem(spec: ProviderSpec, grant_type: str, method: str | None) -> str:
+    if method and method not in list(ClientAuth):
+        return f"Choose one of: {', '.join(ClientAuth)}."
+    effective = ClientAuth(method or spec.token_endpoint_auth_method)
+    if grant_type == GrantType.CLIENT_CREDENTIALS and effective is ClientAuth.NONE:
+        # RFC 6749 §4.4: this grant is for confidential clients only.
+        return "A service account authenticates with its client secret. Choose another method than none."
+    return ""
+
+
+def _read_scopes(
+    spec: ProviderSpec, grant_type: str, additional_scopes: Sequence[str], errors: dict[str, list[str]]
+) -> list[str]:
+    base = set(spec.base_scopes(grant_type))
+    scopes = [scope for scope in ordered_union(scope.strip() for scope in additional_scopes) if scope]
+    try:
+        check_additional_scopes(spec, grant_type, scopes)
+    except ScopesRefused as error:
+        _collect(errors, "additional_scopes", error.message)
+    return [scope for scope in scopes if scope not in base]
+
+
+def _read_parameters(spec: ProviderSpec, given: Mapping[str, Any], errors: dict[str, list[str]]) -> dict[str, str]:
+    """Values that are set for every connection; an empty one leaves the question to whoever connects."""
+    by_key = {parameter.key: parameter for parameter in spec.parameters}
+    values: dict[str, str] = {}
+    for key, value in given.items():
+        if key not in by_key:
+            _collect(errors, "parameters", f"{spec.name} has no parameter “{key}”. Remove it.")
+        elif value not in (None, ""):
+            try:
+                values[key] = check_value(by_key[key], value)
+            except ParameterRefused as error:
+                _collect(errors, "parameters", error.message)
+    for parameter in admin_parameters(spec):
+        if not values.get(parameter.key) and not parameter.default:
+            _collect(errors, "parameters", f"Enter a value for {parameter.label}: it decides which host is called.")
+    return values
+
+
+def _apply(integration: Integration, setup: _Setup) -> list[str]:
+    """Set what differs and name it. An unreadable stored secret is never opened here, only replaced or kept."""
+    changed: list[str] = []
+    wanted = {
+        "client_id": setup.client_id,
+        "additional_scopes": setup.additional_scopes,
+        "parameters": setup.parameters,
+        "token_endpoint_auth_method": setup.token_endpoint_auth_method,
+    }
+    for field, value in wanted.items():
+        if value is not None and getattr(integration, field) != value:
+            setattr(integration, field, value)
+            changed.append(field)
+    if setup.client_secret is not None or (setup.clear_client_secret and integration.has_client_secret):
+        integration.client_secret = setup.client_secret  # type: ignore[assignment] # text in, sealed when saved
+        changed.append("client_secret")
+    return changed
