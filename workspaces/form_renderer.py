@@ -19,9 +19,7 @@ ADMIN_CLASS_PREFIX = "v"
 class GrantryBoundField(BoundField):
     """A bound field whose control carries the CSS classes of the kit."""
 
-    def build_widget_attrs(
-        self, attrs: dict[str, Any], widget: forms.Widget | None = None
-    ) -> dict[str, Any]:
+    def build_widget_attrs(self, attrs: dict[str, Any], widget: forms.Widget | None = None) -> dict[str, Any]:
         """Django's attributes, plus the classes; what the widget itself asks for stays."""
         widget = widget or self.field.widget
         built: dict[str, Any] = super().build_widget_attrs(attrs, widget)
@@ -31,8 +29,11 @@ class GrantryBoundField(BoundField):
         classes.append(control_class(widget))
         if self.errors and not widget.is_hidden:
             classes.append("is-invalid")
-        if widget.attrs.get("placeholder") and widget.attrs["placeholder"] == self.label:
+        if str(self.label).lower() in str(widget.attrs.get("placeholder", "")).lower():
             built["placeholder"] = False  # the label says it already
+        if isinstance(widget, forms.TextInput) and "autocomplete" not in widget.attrs:
+            # What one sets up here is not what a browser remembers about a person.
+            built.setdefault("autocomplete", "off")
         joined = " ".join(dict.fromkeys(filter(None, classes)))
         return {**built, "class": joined} if joined else built
 
@@ -40,6 +41,16 @@ class GrantryBoundField(BoundField):
     def is_check(self) -> bool:
         """Whether the control is a single box whose label stands after it."""
         return isinstance(self.field.widget, forms.CheckboxInput)
+
+    @property
+    def is_choices(self) -> bool:
+        """Whether the control is a group of boxes, each with its own label."""
+        return isinstance(self.field.widget, forms.RadioSelect | forms.CheckboxSelectMultiple)
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether to say so: a stored secret may be left blank, but that is not the same."""
+        return not self.field.required and not getattr(self.field.widget, "stored_hint", "")
 
 
 def control_class(widget: forms.Widget) -> str:

@@ -16,7 +16,9 @@ class SecretInput(forms.PasswordInput):
     template_name = "django/forms/widgets/secret.html"
 
     def __init__(self, attrs: dict[str, Any] | None = None, *, stored_hint: str = "") -> None:
-        super().__init__({"autocomplete": "off", "spellcheck": "false", **(attrs or {})})
+        # "new-password" keeps password managers from filling in the person's own.
+        own = {"autocomplete": "new-password", "data-1p-ignore": "", "spellcheck": "false"}
+        super().__init__({**own, **(attrs or {})})
         self.stored_hint = stored_hint
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
