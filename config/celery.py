@@ -1,6 +1,7 @@
 """Celery application: tasks are idempotent wake-ups, the database holds the work."""
 
 import os
+import warnings
 from typing import Any
 
 from celery import Celery
@@ -9,6 +10,8 @@ from celery.signals import setup_logging
 from config.supervisor.lifeline import watch_lifeline
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# It warns of root because of pickled messages; ours are JSON, and nothing else is accepted.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 watch_lifeline()  # a worker or beat of `manage.py up` stops when that is gone, however it went
 
 app = Celery("grantry")

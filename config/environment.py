@@ -85,7 +85,7 @@ def embedded_broker(var_dir: Path) -> tuple[str, dict[str, Any]]:
     queue, control = var_dir / "broker" / "queue", var_dir / "broker" / "control"
     for folder in (queue, control):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return "filesystem://", {
+    return "filesystem://localhost/", {
         "data_folder_in": str(queue),
         "data_folder_out": str(queue),
         "control_folder": str(control),

@@ -29,13 +29,14 @@ def prepare(arguments: Sequence[str]) -> None:
     """Refuse what cannot work, then set the environment that settings and children read.
 
     Exits with a sentence on standard error when another `up` has the folder or a port is taken; nothing has been
-    started or written by then.
+    started by then.
     """
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
     options, _ = parser.parse_known_args(arguments)
     if {"-h", "--help"} & set(arguments):
         return
+    os.umask(0o077)  # what we and our children write under var/ is for the owner alone
     var_dir = read_env_files(PROJECT_DIR)
     port = options.port or int(os.environ.get("PORT") or 8000)
     take_lock(var_dir)
