@@ -1,0 +1,1 @@
+"""The processes of one installation, its probes, its settings, and the sandbox."""
