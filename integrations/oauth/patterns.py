@@ -15,9 +15,10 @@ from typing import Any
 from re import _constants, _parser  # type: ignore[attr-defined]  # isort: skip
 
 MAX_PATTERN_LENGTH = 300
-MAX_WIDE_REPEATS = 2
-MAX_REPEATS = 6
-WIDE = 10
+# The longest text that is ever matched; an open-ended repetition can end at each of its characters.
+LONGEST_TEXT = 500
+# Ways to match that the engine may have to try, roughly: two open-ended repetitions and a few alternatives.
+MAX_WAYS = 4_000_000
 _REPEATS = frozenset({_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT})
 _PLAIN = frozenset({_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN, _constants.AT})
 
@@ -36,34 +37,32 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         tree = _parser.parse(pattern, re.ASCII)
     except (re.error, RecursionError, OverflowError) as error:
         raise PatternRefused(f"“{pattern}” is not a regular expression: {error}.") from error
-    repeats = list(_repeats(tree, inside_repeat=False))
-    wide = [largest for largest in repeats if largest > WIDE]
-    if len(wide) > MAX_WIDE_REPEATS or len(repeats) > MAX_REPEATS:
+    if _ways(tree, inside_repeat=False) > MAX_WAYS:
         raise PatternRefused(
-            f"“{pattern}” has too many repetitions: at most {MAX_WIDE_REPEATS} open-ended ones such as * or +, "
-            f"and {MAX_REPEATS} in all."
+            f"“{pattern}” could take too long: use at most two open-ended repetitions such as * or +, "
+            "and few alternatives."
         )
     return compiled
 
 
-def _repeats(tree: Iterable[tuple[Any, Any]], *, inside_repeat: bool) -> Iterable[int]:
-    """Yield the upper bound of each repetition whose length may vary."""
+def _ways(tree: Iterable[tuple[Any, Any]], *, inside_repeat: bool) -> int:
+    """Estimate in how many ways a pattern can match. What varies inside a repetition has no such bound."""
+    ways = 1
     for operator, argument in tree:
         if operator in _PLAIN:
             continue
         if operator in _REPEATS:
             least, most, body = argument
-            if inside_repeat and most > 1:
-                raise PatternRefused("A repetition inside a repetition is not supported.")
-            if least != most:
-                yield int(most)
-            yield from _repeats(body, inside_repeat=inside_repeat or most > 1)
+            if inside_repeat and least != most:
+                raise PatternRefused("A repetition or option inside a repetition is not supported.")
+            ways *= min(int(most), LONGEST_TEXT) - min(int(least), LONGEST_TEXT) + 1
+            ways *= _ways(body, inside_repeat=inside_repeat or most > 1)
         elif operator is _constants.BRANCH:
             if inside_repeat:
                 raise PatternRefused("Alternatives inside a repetition are not supported.")
-            for branch in argument[1]:
-                yield from _repeats(branch, inside_repeat=False)
+            ways *= sum(_ways(branch, inside_repeat=False) for branch in argument[1])
         elif operator is _constants.SUBPATTERN:
-            yield from _repeats(argument[3], inside_repeat=inside_repeat)
+            ways *= _ways(argument[3], inside_repeat=inside_repeat)
         else:
             raise PatternRefused("Look-arounds, back-references and conditions are not supported.")
+    return ways

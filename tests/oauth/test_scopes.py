@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.oauth.patterns import PatternRefused, compile_pattern
@@ -110,6 +110,11 @@ def test_a_pattern_without_description_shows_itself() -> None:
         r"(a*)*",
         r"(a|aa)+$",
         r"(?:a{1,20}){1,20}",
+        r"(a?a?)*b",
+        r"(ab?)+",
+        r"a*a*a{2,9}a{2,9}a{2,9}(a|b)",
+        "(a|aa)" * 25,
+        r"(a|aa){30}",
         r".*.*.*x",
         r"(.*?,){30}x",
         "a?" * 30 + "a" * 30,
@@ -144,9 +149,27 @@ def test_ordinary_patterns_are_fine(pattern: str) -> None:
     assert compile_pattern(pattern).pattern == pattern
 
 
+@settings(deadline=None)
 @given(
     pattern=st.lists(
-        st.sampled_from(["a", "b", ".", "[ab]", "a*", ".*", "(a|b)", "(ab)?", "a+?", "(a|ab)(c|bcd)", "a{2,9}", "$"]),
+        st.sampled_from(
+            [
+                "a",
+                "b",
+                ".",
+                "[ab]",
+                "a*",
+                ".*",
+                "(a|b)",
+                "(ab)?",
+                "a+?",
+                "(a|ab)(c|bcd)",
+                "a{2,9}",
+                "(aa){1,9}",
+                "(a?)",
+                "$",
+            ]
+        ),
         max_size=9,
     ).map("".join)
 )
