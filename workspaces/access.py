@@ -14,6 +14,8 @@ from workspaces.http import WorkspaceRequest
 from workspaces.models import Membership
 from workspaces.roles import Permission, permissions_of
 
+CURRENT_WORKSPACE = "workspace"  # the session's key for the slug last visited
+
 type_View = Callable[Concatenate[WorkspaceRequest, ...], HttpResponseBase]
 
 
@@ -46,6 +48,8 @@ def workspace_view(permission: Permission) -> Callable[[type_View], Callable[...
             if permission not in inside.can:
                 role = membership.get_role_display()
                 raise PermissionDenied(f"Your role in this workspace ({role}) does not allow this.")
+            if request.session.get(CURRENT_WORKSPACE) != workspace:  # `/` leads back here
+                request.session[CURRENT_WORKSPACE] = workspace
             return view(inside, *args, **kwargs)
 
         guarded.permission = permission  # type: ignore[attr-defined] # read by the test that walks every route

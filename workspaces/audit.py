@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from workspaces.audit_buffer import AuditBuffer
 from workspaces.models import ActorKind, ApiKey, AuditEvent, AuditResult, User, Workspace
+from workspaces.models.audit import action_label
 
 _buffer = AuditBuffer()
 
@@ -26,6 +27,7 @@ class AuditAction(StrEnum):
 
     WORKSPACE_CREATED = "workspace:created"
     WORKSPACE_CHANGED = "workspace:changed"
+    AUDIT_EXPORTED = "audit:exported"
     MEMBER_INVITED = "member:invited"
     MEMBER_INVITATION_REVOKED = "member:invitation_revoked"
     MEMBER_JOINED = "member:joined"
@@ -53,6 +55,12 @@ class AuditAction(StrEnum):
     CONNECTION_DELETED = "connection:deleted"
     CONNECT_LINK_CREATED = "connect_link:created"
     TOKEN_READ = "token:read"  # noqa: S105 (no password)
+
+
+    @property
+    def label(self) -> str:
+        """As people read it: "Connection: reconnect required"."""
+        return action_label(self.value)
 
 
 @dataclass(frozen=True, slots=True)

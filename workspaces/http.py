@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from workspaces.roles import Permission
 
 
-class WorkspaceRequest(HttpRequest):
+class SignedInRequest(HttpRequest):
+    """The request of someone who has signed in; decorators refuse all others."""
+
+    user: User  # narrowed
+    request_id: uuid.UUID
+    client_address: str
+
+
+class WorkspaceRequest(SignedInRequest):
     """A signed-in member's request inside one workspace. `workspace` is the only way to data."""
 
-    user: User  # narrowed: the decorator refuses anonymous requests
     workspace: Workspace
     membership: Membership
     can: frozenset[Permission]
     htmx: HtmxDetails
-    request_id: uuid.UUID
-    client_address: str
 
 
 def public_url(path: str) -> str:

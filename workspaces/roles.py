@@ -16,9 +16,22 @@ class Role(models.TextChoices):
     OWNER = "owner", "Owner"
 
     @property
+    def description(self) -> str:
+        """What it may do, in a line."""
+        return ROLE_DESCRIPTIONS[self]
+
+    @property
     def rank(self) -> int:
         """Position in the order viewer < editor < admin < owner."""
         return list(Role).index(self)
+
+
+ROLE_DESCRIPTIONS: dict[Role, str] = {
+    Role.VIEWER: "Sees everything but secrets",
+    Role.EDITOR: "Also connects, tests and runs actions",
+    Role.ADMIN: "Also manages providers, credentials, members and API keys, and reads tokens",
+    Role.OWNER: "Also names owners and decides about the workspace itself",
+}
 
 
 class Permission(StrEnum):
@@ -82,6 +95,22 @@ class KeyScope(StrEnum):
     MCP_WRITE = "mcp:write"
     AUDIT_READ = "audit:read"
 
+
+# What a key with the scope may do, in the words of the form that makes one.
+SCOPE_DESCRIPTIONS: dict[KeyScope, str] = {
+    KeyScope.INTEGRATIONS_READ: "See providers and integrations, and their status",
+    KeyScope.INTEGRATIONS_WRITE: "Set up and delete providers and integrations, credentials included",
+    KeyScope.CONNECTIONS_READ: "See connections, their scopes and status",
+    KeyScope.CONNECTIONS_WRITE: "Connect, test, renew and disconnect; make connect links",
+    KeyScope.TOKENS_READ: "Read access tokens",
+    KeyScope.SECRETS_READ: "Read static secrets through expressions",
+    KeyScope.SECRETS_WRITE: "Store and delete static secrets",
+    KeyScope.ACTIONS_RUN: "Run actions and read their results",
+    KeyScope.PROXY_USE: "Call providers' APIs through Grantry",
+    KeyScope.MCP_READ: "See MCP servers",
+    KeyScope.MCP_WRITE: "Add, change and call MCP servers",
+    KeyScope.AUDIT_READ: "Read the audit log",
+}
 
 # What a key's creator must be allowed to do for the key to carry the scope.
 SCOPE_PERMISSION: dict[KeyScope, Permission] = {

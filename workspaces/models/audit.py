@@ -30,6 +30,13 @@ class AuditResult(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
+def action_label(action: str) -> str:
+    """An action as people read it, "Connection: reconnect required"; also one that is no longer recorded."""
+    subject, _, verb = action.partition(":")
+    words = subject.replace("_", " ").capitalize().replace("Api key", "API key")
+    return f"{words}: {verb.replace('_', ' ')}" if verb else words
+
+
 class AppendOnlyError(Exception):
     """An audit event was about to be changed or deleted."""
 
@@ -90,6 +97,11 @@ class AuditEvent(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:  # noqa: ARG002
         """Refused: events go only with their workspace."""
         raise AppendOnlyError("Audit events are append-only.")
+
+    @property
+    def action_label(self) -> str:
+        """The action as people read it."""
+        return action_label(self.action)
 
 
 def new_request_id() -> uuid.UUID:

@@ -11,17 +11,31 @@ from django.shortcuts import render
 @dataclass(frozen=True, slots=True)
 class _Error:
     status: int
-    template: str
     code: str
     title: str
-    detail: str
+    message: str
 
 
-_BAD_REQUEST = _Error(400, "400.html", "bad_request", "Bad request", "This request could not be read.")
-_DENIED = _Error(403, "403.html", "permission_denied", "Not allowed", "This is not allowed.")
-_CSRF = _Error(403, "403_csrf.html", "csrf_failed", "Not allowed", "The form's token is missing or has expired.")
-_NOT_FOUND = _Error(404, "404.html", "not_found", "Not found", "There is nothing here.")
-_FAILED = _Error(500, "500.html", "internal_error", "Internal error", "Something went wrong on our side.")
+_BAD_REQUEST = _Error(400, "bad_request", "This request could not be read", "Go back and try again.")
+_DENIED = _Error(403, "permission_denied", "You may not do this", "Ask an admin of the workspace if you need it.")
+_CSRF = _Error(
+    403,
+    "csrf_failed",
+    "This form has expired",
+    "Go back, reload the page and send it again. If that does not help, allow cookies for this site.",
+)
+_NOT_FOUND = _Error(
+    404,
+    "not_found",
+    "There is nothing here",
+    "The page does not exist, or it belongs to a workspace you are not a member of.",
+)
+_FAILED = _Error(
+    500,
+    "internal_error",
+    "Something went wrong on our side",
+    "Try again. If it happens again, give the reference below to the people who run this server.",
+)
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
@@ -51,15 +65,23 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noq
 
 def _respond(request: HttpRequest, error: _Error, reason: str = "") -> HttpResponse:
     request_id = getattr(request, "request_id", None)  # absent when an earlier middleware failed
+    reference = str(request_id) if request_id else ""
+    message = reason or error.message
     if request.path.startswith("/api/"):
         problem = {
             "type": "about:blank",
             "title": error.title,
             "status": error.status,
             "code": error.code,
-            "detail": reason or error.detail,
-            "reference": str(request_id) if request_id else None,
+            "detail": message,
+            "reference": reference,
         }
         return JsonResponse(problem, status=error.status, content_type="application/problem+json")
-    context = {"message": reason, "request_id": request_id}
-    return render(request, error.template, context, status=error.status)
+    context = {
+        "status": error.status,
+        "code": error.code,
+        "title": error.title,
+        "message": message,
+        "reference": reference,
+    }
+    return render(request, "workspaces/error.html", context, status=error.status)
