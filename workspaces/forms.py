@@ -11,7 +11,7 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.core.exceptions import ValidationError
 
 from workspaces.audit import AuditAction
-from workspaces.models import User, Workspace
+from workspaces.models import User
 from workspaces.return_urls import clean_return_urls
 from workspaces.roles import SCOPE_DESCRIPTIONS, KeyScope, Role
 
@@ -125,9 +125,10 @@ class AuditFilterForm(forms.Form):
     until = forms.DateField(label="To", required=False, widget=forms.DateInput(attrs={"type": "date"}))
 
 
-class SettingsForm(forms.ModelForm[Workspace]):
+class SettingsForm(forms.Form):
     """The workspace's name, and where connect links may send people back to."""
 
+    name = forms.CharField(label="Name", max_length=100)
     return_urls = forms.CharField(
         label="Return URLs for connect links",
         required=False,
@@ -137,14 +138,6 @@ class SettingsForm(forms.ModelForm[Workspace]):
             "and to anything below it."
         ),
     )
-
-    class Meta:
-        model = Workspace
-        fields = ("name",)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.initial["return_urls"] = "\n".join(self.instance.return_urls)
 
     def clean_return_urls(self) -> list[str]:
         """One URL per line. The error names each line that cannot stand."""

@@ -22,12 +22,12 @@ def settings(request: WorkspaceRequest) -> HttpResponse:
     """The name and the return URLs of connect links."""
     may_change = Permission.WORKSPACE_MANAGE in request.can
     if request.method != "POST":
-        return _page(request, SettingsForm(instance=request.workspace), may_change=may_change)
+        stored = {"name": request.workspace.name, "return_urls": "\n".join(request.workspace.return_urls)}
+        return _page(request, SettingsForm(initial=stored), may_change=may_change)
     if not may_change:
         raise PermissionDenied("Your role does not allow you to change the settings.")
-    form = SettingsForm(request.POST, instance=request.workspace)
+    form = SettingsForm(request.POST)
     if not form.is_valid():
-        request.workspace.refresh_from_db()  # the form has written on it; the page's header shows the stored name
         return _page(request, form, may_change=True, status=422)
     change_settings(
         request.workspace,
