@@ -50,6 +50,7 @@ USER_AGENT = "Grantry"
 # How long a checked address is connected to before the name is resolved and checked again.
 PIN_SECONDS = 30.0
 CHUNK_BYTES = 64 * 1024
+NO_URL = "The address must begin with https:// and name a host."
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,14 @@ class OutboundSession(HTTPSession):  # type: ignore[misc]  # the library has no 
             )
             self.mount(f"{scheme}://", adapter)
 
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Prepare a request. Raises AddressRefused when its URL is none."""
+        try:
+            prepared: requests.PreparedRequest = super().prepare_request(request)
+        except (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL) as error:
+            raise AddressRefused(NO_URL) from error
+        return prepared
+
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send, and read the whole answer within the profile's bounds. Raises OutboundError."""
         kwargs.update(
@@ -284,7 +293,7 @@ def _as_outbound_errors(request: requests.PreparedRequest) -> Iterator[None]:
 
 def _raise_outbound(error: Exception, host: str) -> NoReturn:
     if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
-        raise AddressRefused("The address must begin with https:// and name a host.") from error
+        raise AddressRefused(NO_URL) from error
     if isinstance(error, InvalidIPAddress):
         raise AddressRefused(f"{host} leads to an address that is not on the public internet.") from error
     if isinstance(error, requests.exceptions.SSLError | urllib3.exceptions.SSLError | ssl.SSLError):
