@@ -1,0 +1,79 @@
+"""Commits that must not be lost: tried again from memory while the database is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+logger = logging.getLogger(__name__)
+
+AWAY = (OperationalError, InterfaceError)
+PATIENCE_SECONDS = 300.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+type_Result = TypeVar("type_Result")
+
+
+class DatabaseAway(Exception):
+    """The database did not come back within the patience."""
+
+
+def give_back_connection() -> None:
+    """Close this thread's database connection before waiting for something else; the next query opens one.
+
+    Within a transaction nothing is closed: the caller's work would be lost.
+    """
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+class Patience:
+    """How long commits are tried again while the database is away: one budget for all of a batch.
+
+    Every success gives the whole budget back, so that only an outage in one piece uses it up.
+    """
+
+    def __init__(
+        self,
+        seconds: float = PATIENCE_SECONDS,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.was_tried = False  # the database was away at least once
+        self._seconds = seconds
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._lost_at: float | None = None
+
+    def commit(self, work: Callable[[], type_Result]) -> type_Result:
+        """Run `work`, which commits one transaction, until it succeeds. Raises DatabaseAway when patience ends.
+
+        `work` may have committed although its confirmation was lost: it has to recognise its own outcome.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                result = work()
+            except AWAY as error:
+                self._give_up_or_wait(error, pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            else:
+                self._lost_at = None
+                return result
+
+    def _give_up_or_wait(self, error: Exception, pause: float) -> None:
+        self.was_tried = True
+        now = self._monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+            logger.warning("The database is away; the answer is kept in memory: %s", type(error).__name__)
+        if now - self._lost_at >= self._seconds:
+            raise DatabaseAway(f"The database was away for {self._seconds:.0f} seconds.") from error
+        give_back_connection()
+        self._sleep(pause)
