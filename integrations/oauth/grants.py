@@ -54,7 +54,7 @@ FORM_HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
     "Content-Type": "application/x-www-form-urlencoded",
 }
-_RESERVED_IN_AUTHORIZATION = frozenset(
+RESERVED_IN_AUTHORIZATION = frozenset(
     {
         "response_type",
         "client_id",
@@ -67,7 +67,7 @@ _RESERVED_IN_AUTHORIZATION = frozenset(
         "request_uri",
     }
 )
-_RESERVED_IN_TOKEN_REQUEST = frozenset(
+RESERVED_IN_TOKEN_REQUEST = frozenset(
     {
         "grant_type",
         "code",
@@ -138,7 +138,7 @@ def _with_own_parameters(server: AuthorizationServer) -> str:
     except ValueError as error:
         raise ConfigurationRefused("invalid_endpoint") from error
     own = [*parse_qsl(parts.query, keep_blank_values=True), *server.authorization_params.items()]
-    _refuse_reserved([name for name, _ in own], _RESERVED_IN_AUTHORIZATION)
+    _refuse_reserved([name for name, _ in own], RESERVED_IN_AUTHORIZATION)
     return urlunsplit(parts._replace(query=urlencode(own), fragment=""))
 
 
@@ -238,7 +238,7 @@ def _read(session: ProtocolSession, server: AuthorizationServer, now: datetime, 
 
 
 def _extra_body(server: AuthorizationServer) -> str:
-    _refuse_reserved(server.token_params, _RESERVED_IN_TOKEN_REQUEST)
+    _refuse_reserved(server.token_params, RESERVED_IN_TOKEN_REQUEST)
     return urlencode(dict(server.token_params))
 
 

@@ -9,8 +9,7 @@ from dataclasses import fields
 from typing import cast
 
 from integrations.models import GrantType
-from integrations.oauth.grants import _RESERVED_IN_AUTHORIZATION as RESERVED_IN_AUTHORIZATION
-from integrations.oauth.grants import _RESERVED_IN_TOKEN_REQUEST as RESERVED_IN_TOKEN_REQUEST
+from integrations.oauth.grants import RESERVED_IN_AUTHORIZATION, RESERVED_IN_TOKEN_REQUEST
 from integrations.oauth.patterns import PatternRefused, compile_pattern
 from integrations.oauth.scopes import is_well_formed
 from integrations.oauth.token_response import TokenResponseRules
