@@ -6,12 +6,11 @@ They are Simple Icons slugs, kept in `static/vendor/simple-icons/sprite.svg`, wh
 
 from __future__ import annotations
 
-BRAND_MARKS: tuple[str, ...] = tuple(
-    """
-    airtable asana atlassian auth0 bitbucket box calendly clickup confluence databricks datadog
-    digitalocean discord dropbox figma gitea github gitlab gmail google googlecalendar googlecloud
-    googledocs googledrive googlesheets hubspot intercom jira keycloak linear mailchimp miro notion
-    okta openid pagerduty quickbooks reddit sentry shopify snowflake splunk spotify stripe todoist
-    twitch typeform webflow x xero zendesk zoho zoom
-    """.split()
-)
+_NAMES = """
+airtable asana atlassian auth0 bitbucket box calendly clickup confluence databricks datadog
+digitalocean discord dropbox figma gitea github gitlab gmail google googlecalendar googlecloud
+googledocs googledrive googlesheets hubspot intercom jira keycloak linear mailchimp miro notion
+okta openid pagerduty quickbooks reddit sentry shopify snowflake splunk spotify stripe todoist
+twitch typeform webflow x xero zendesk zoho zoom
+"""
+BRAND_MARKS: tuple[str, ...] = tuple(_NAMES.split())

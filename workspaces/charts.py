@@ -29,9 +29,7 @@ class LifeBar:
         return 0 if self.margin_from is None else round(100 - self.margin_from, 2)
 
 
-def token_life_bar(
-    issued_at: datetime, expires_at: datetime, renews_at: datetime | None, now: datetime
-) -> LifeBar:
+def token_life_bar(issued_at: datetime, expires_at: datetime, renews_at: datetime | None, now: datetime) -> LifeBar:
     """Where now and the next renewal stand in a token's life.
 
     A token whose end is not after its beginning is shown as wholly past.

@@ -23,6 +23,7 @@ class SecretInput(forms.PasswordInput):
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Adds the hint of the stored secret; the value itself is never in the context."""
+        del value  # a bound form passes what was just sent; it must not come back
         context = super().get_context(name, None, attrs)
         context["widget"]["stored_hint"] = self.stored_hint
         if self.stored_hint:

@@ -76,8 +76,9 @@
       const text = event.clipboardData.getData("text");
       if (split(area, text).length < 2) return;
       event.preventDefault();
-      input.value += text;
-      take();
+      add(split(area, input.value + text)); // an input of one line would swallow the line breaks
+      input.value = "";
+      sync(true);
     });
     input.addEventListener("keydown", (event) => {
       const delimiter = event.key === "," && area.dataset.tagsDelimiter !== " ";

@@ -3,9 +3,10 @@
     python -m tests.ui.refresh_vendor            # fetches with `npm pack`; needs npm, only here
     python -m tests.ui.refresh_vendor <folder>   # uses `<name>-<version>.tgz` files found there
 
-Users of Grantry never run this: its output is committed. To use another icon, add its name
-to `ICONS`; another brand mark, to `workspaces/brand_marks.py`; then run it. Each shipped file is listed in `manifest.json` with the
-integrity npm announces for its package and the sha256 of the file as shipped.
+Users of Grantry never run this: its output is committed. To use another icon, add its name to
+`ICON_NAMES`; another brand mark, to `workspaces/brand_marks.py`; then run it. Each shipped file is
+listed in `manifest.json` with the integrity npm announces for its package and the sha256 of the
+file as shipped.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from workspaces.brand_marks import BRAND_MARKS
 VENDOR = Path(__file__).resolve().parents[2] / "static" / "vendor"
 
 # Tabler outline icons, by the name the `icon` template tag takes.
-ICONS = """
+ICON_NAMES = """
 activity alert-circle alert-triangle api arrow-back-up arrow-left arrow-right ban bell bolt book
 building bulb calendar category certificate check chevron-down chevron-left chevron-right chevron-up
 circle-check circle-dashed circle-dot circle-minus circle-plus circle-x clock clock-x cloud code copy
@@ -38,7 +39,8 @@ menu-2 minus moon pencil player-play plug plug-connected plug-connected-x plus r
 rocket search selector send server-2 settings settings-check settings-cog settings-exclamation
 shield-check shield-lock shield-x sun tag terminal-2 test-pipe tool trash unlink user user-check
 user-off user-plus user-shield users versions webhook world world-search x
-""".split()
+"""
+ICONS = ICON_NAMES.split()
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,7 @@ PACKAGES = (
         {"files/jetbrains-mono-latin-wght-normal.woff2": "jetbrains-mono-latin.woff2"},
     ),
     Package("@tabler/icons", "3.51.0", "MIT", "tabler-icons", {}),
-    Package(
-        "simple-icons", "16.37.0", "CC0-1.0", "simple-icons", {}, licence_file="LICENSE.md"
-    ),
+    Package("simple-icons", "16.37.0", "CC0-1.0", "simple-icons", {}, licence_file="LICENSE.md"),
 )
 
 
@@ -168,9 +168,7 @@ def built_files(package: Package, content: dict[str, bytes]) -> dict[str, tuple[
         changed = "sourceMappingURL line removed" if stripped != content[inside] else None
         shipped[name] = (stripped, changed)
     if package.folder == "tabler-icons":
-        symbols = [
-            icon_symbol(name, content[f"icons/outline/{name}.svg"].decode()) for name in ICONS
-        ]
+        symbols = [icon_symbol(name, content[f"icons/outline/{name}.svg"].decode()) for name in ICONS]
         shipped["sprite.svg"] = (sprite(symbols), f"{len(ICONS)} outline icons in one file")
     if package.folder == "simple-icons":
         marks = [brand_symbol(name, content[f"icons/{name}.svg"].decode()) for name in BRAND_MARKS]
@@ -186,8 +184,8 @@ def fetch(package: Package, folder: Path) -> Path:
     """The package's archive in the folder, fetched with `npm pack` unless it is there."""
     archive = folder / package.archive
     if not archive.exists():
-        subprocess.run(  # noqa: S603 - fixed command, names from the table above
-            ["npm", "pack", "--silent", f"{package.name}@{package.version}"],  # noqa: S607
+        subprocess.run(
+            ["npm", "pack", "--silent", f"{package.name}@{package.version}"],
             cwd=folder,
             check=True,
         )

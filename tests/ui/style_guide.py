@@ -20,6 +20,7 @@ from django.urls import include, path
 from django.utils import timezone
 
 from workspaces.roles import Permission
+from workspaces.templatetags.ui import HUES, STATUS_BADGES
 from workspaces.widgets import SecretInput, TagsInput
 
 PAGE = Path(__file__).with_name("style_guide.html")
@@ -75,26 +76,36 @@ def show(request: HttpRequest, workspace: str) -> HttpResponse:
     request.can = frozenset(Permission)  # type: ignore[attr-defined]
     context = {
         "form": form,
-        "statuses": (
-            "not_configured configured connected degraded misconfigured reconnect_required".split()
-        ),
+        "statuses": list(STATUS_BADGES),
         "providers": [
             Provider("Google Drive", brand_icon="googledrive"),
             Provider("GitHub", brand_icon="github"),
             Provider("Microsoft Graph", monogram="Ms", color="azure"),
             Provider("Northwind ID", color="amber"),
         ],
-        "hues": "slate blue azure cyan teal green olive amber orange red pink plum violet indigo".split(),
+        "hues": HUES,
         "issued_at": now - timedelta(minutes=12),
         "renews_at": now + timedelta(minutes=36),
         "expires_at": now + timedelta(minutes=48),
         "earlier": now - timedelta(days=3),
-        "bars": [
-            (f"{hour:02}:00", (("good", 4), ("waiting", 2 if hour % 7 == 3 else 0))) for hour in range(24)
-        ],
+        "bars": [(f"{hour:02}:00", (("good", 4), ("waiting", 2 if hour % 7 == 3 else 0))) for hour in range(24)],
         "steps": [
-            {"label": "Resolve host", "ok": True, "detail": "login.example", "duration_ms": 22, "offset": 0, "share": 6},
-            {"label": "Authenticate", "ok": False, "detail": "Answer 401", "duration_ms": 230, "offset": 6, "share": 70},
+            {
+                "label": "Resolve host",
+                "ok": True,
+                "detail": "id.example",
+                "duration_ms": 22,
+                "offset": 0,
+                "share": 6,
+            },
+            {
+                "label": "Authenticate",
+                "ok": False,
+                "detail": "401",
+                "duration_ms": 230,
+                "offset": 6,
+                "share": 70,
+            },
             {"label": "Receive a token", "ok": None, "duration_ms": 0},
         ],
         "stepper": [

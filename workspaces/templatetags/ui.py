@@ -140,9 +140,7 @@ def initials(name: str) -> str:
 def status_badge(status: str) -> SafeString:
     """One of the six statuses: icon, words, tint. Raises KeyError for any other word."""
     badge = STATUS_BADGES[str(status)]
-    return format_html(
-        '<span class="g-status g-tone-{}">{}{}</span>', badge.tone, icon(badge.icon), badge.label
-    )
+    return format_html('<span class="g-status g-tone-{}">{}{}</span>', badge.tone, icon(badge.icon), badge.label)
 
 
 @register.filter
@@ -159,7 +157,7 @@ def status_tone(status: str) -> str:
 
 @register.simple_tag
 def grant_type(value: str) -> SafeString:
-    """"Delegated user" or "Service account", with its icon."""
+    """ "Delegated user" or "Service account", with its icon."""
     label, icon_name = GRANT_TYPES[str(value)]
     return format_html('<span class="g-nowrap">{} {}</span>', icon(icon_name, "sm"), label)
 
@@ -260,9 +258,7 @@ def nav_item(
 
 
 @register.inclusion_tag("components/nav_item.html", takes_context=True)
-def account_nav_item(
-    context: Context, url_name: str, label: str, icon_name: str, section: str
-) -> dict[str, Any]:
+def account_nav_item(context: Context, url_name: str, label: str, icon_name: str, section: str) -> dict[str, Any]:
     """A sidebar entry of the person's own account."""
     match = context["request"].resolver_match
     here = bool(match) and str(match.view_name).startswith(section)
@@ -294,9 +290,7 @@ def callout(content: str, tone: str = "next", title: str = "", icon_name: str = 
 @register.simple_block_tag
 def empty_state(content: str, title: str, icon_name: str = "circle-dashed") -> SafeString:
     """What to say where a list has nothing; the content says what to do about it."""
-    return format_html(
-        '<div class="g-empty">{}<h2>{}</h2>{}</div>', icon(icon_name, "xl"), title, content
-    )
+    return format_html('<div class="g-empty">{}<h2>{}</h2>{}</div>', icon(icon_name, "xl"), title, content)
 
 
 # --- charts -------------------------------------------------------------------------------------
@@ -314,9 +308,7 @@ def token_life(
 
 
 @register.inclusion_tag("components/bar_chart.html")
-def bar_chart(
-    bars: Iterable[tuple[str, Sequence[tuple[str, int]]]], label: str, unit: str = ""
-) -> dict[str, Any]:
+def bar_chart(bars: Iterable[tuple[str, Sequence[tuple[str, int]]]], label: str, unit: str = "") -> dict[str, Any]:
     """A small stacked bar chart with its numbers in a table behind it.
 
     `bars` are (name, ((tone, amount), …)); tones are good, next, waiting, bad, idle.
