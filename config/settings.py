@@ -36,7 +36,8 @@ FERNET_USE_HKDF = False  # each key is used as it is; see docs/security.md
 
 # Where people and authorization servers reach this installation. Cookies, HSTS, CSRF and the redirect URI follow it.
 # Without one of its own it follows the port (`PORT=9000 make run`).
-PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default=f"http://localhost:{env.int('PORT', default=8000)}").rstrip("/")
+PORT = int(env.str("PORT", default="") or 8000)
+PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default=f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_BASE_URL)
 IS_HTTPS = _public.scheme == "https"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_public.hostname or "localhost", "localhost", "127.0.0.1", "[::1]"])

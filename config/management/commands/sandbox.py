@@ -19,7 +19,7 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000) + 1)
+        parser.add_argument("--port", type=int, default=settings.PORT + 1)
         parser.add_argument("--host", default="127.0.0.1")
 
     def handle(self, *_args: Any, **options: Any) -> None:

@@ -19,8 +19,7 @@ class Command(BaseCommand):
     requires_migrations_checks = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        port = int(os.environ.get("PORT") or 8000)
-        parser.add_argument("--port", type=int, default=port, help="port to listen on (PORT, else 8000)")
+        parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (PORT, else 8000)")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0 in a container)")
         parser.add_argument("--processes", type=int, default=settings.WEB_PROCESSES)
         parser.add_argument("--threads", type=int, default=settings.WEB_THREADS)

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from argparse import ArgumentParser
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -15,12 +15,9 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 
 from config.environment import PROJECT_DIR
+from config.supervisor.demo import SignIn, ensure_demo
 from config.supervisor.launch import HOST, add_arguments
 from config.supervisor.supervisor import ChildSpec, Supervisor
-
-
-if TYPE_CHECKING:
-    from config.supervisor.demo import SignIn
 
 
 class Command(BaseCommand):
@@ -105,8 +102,6 @@ def _answers(port: int) -> bool:
 
 
 def _demo(*, sandbox: bool) -> SignIn:
-    from config.supervisor.demo import ensure_demo
-
     clients = {}
     if sandbox:
         clients = {
