@@ -1,0 +1,215 @@
+"""Integrations: list, set up, read, delete, test, and connect links."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.db.models import Prefetch, Q
+from django.utils import timezone
+from ninja import Router, Status
+
+from integrations.api.authentication import ApiKeyAuth, ApiRequest
+from integrations.api.openapi import refusals
+from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, decode_cursor, encode_cursor
+from integrations.api.parameters import Force, GrantTypeName, ProviderId
+from integrations.api.presenting import integration_out
+from integrations.api.problems import Problem
+from integrations.api.schemas.connections import ConnectLinkIn, ConnectLinkOut, TestIn, TestOut, TestStepOut
+from integrations.api.schemas.integrations import IntegrationOut, IntegrationPage, IntegrationPut
+from integrations.api.targets import (
+    IntegrationTarget,
+    connection_named,
+    find_integration,
+    find_saved_integration,
+)
+from integrations.connections.connect_links import create_connect_link
+from integrations.connections.revocation import delete_integration
+from integrations.connections.testing import TestResult, test_connection
+from integrations.models import Connection, GrantType, Integration
+from integrations.providers.registry import specs_for
+from integrations.providers.setup import save_integration
+from workspaces.models import Workspace
+from workspaces.roles import KeyScope
+
+T = TypeVar("T")
+router = Router()
+INTEGRATION = "/integrations/{provider_id}/{grant_type}"
+SAVED_ONLY = "Its client credentials are not saved yet."
+
+
+@router.get(
+    "/integrations",
+    auth=ApiKeyAuth(KeyScope.INTEGRATIONS_READ),
+    response=IntegrationPage,
+    operation_id="list_integrations",
+    summary="List integrations",
+)
+def list_integrations(request: ApiRequest[None], cursor: Cursor = "", limit: Limit = DEFAULT_LIMIT) -> IntegrationPage:
+    """Those that are saved, by provider and grant type."""
+    workspace, now = request.auth.workspace, timezone.now()
+    saved = workspace.integrations.order_by("provider_id", "grant_type").prefetch_related(_with_connections(workspace))
+    if key := decode_cursor(cursor, str, str):
+        saved = saved.filter(Q(provider_id__gt=key[0]) | Q(provider_id=key[0], grant_type__gt=key[1]))
+    page, following = cut_page(
+        saved[: limit + 1], limit, lambda integration: encode_cursor(integration.provider_id, integration.grant_type)
+    )
+    specs = {spec.provider_id: spec for spec in specs_for(workspace)}
+    items = [
+        integration_out(
+            specs[integration.provider_id],
+            GrantType(integration.grant_type),
+            integration,
+            list(integration.connections.all()),
+            now,
+        )
+        for integration in page
+        if integration.provider_id in specs  # a provider that left the catalogue cannot be shown as working
+    ]
+    return IntegrationPage(items=items, next=following)
+
+
+@router.get(
+    INTEGRATION,
+    auth=ApiKeyAuth(KeyScope.INTEGRATIONS_READ, find_integration),
+    response=IntegrationOut,
+    operation_id="get_integration",
+    summary="Read an integration",
+)
+def get_integration(
+    request: ApiRequest[IntegrationTarget], provider_id: ProviderId, grant_type: GrantTypeName
+) -> IntegrationOut:
+    """There for every provider and grant type it supports: `not_configured`, with its redirect_uri, until saved."""
+    return _out(request.auth.target, request.auth.target.integration)
+
+
+@router.put(
+    INTEGRATION,
+    auth=ApiKeyAuth(KeyScope.INTEGRATIONS_WRITE, find_integration),
+    response=IntegrationOut,
+    operation_id="save_integration",
+    summary="Set an integration up",
+)
+def put_integration(
+    request: ApiRequest[IntegrationTarget], provider_id: ProviderId, grant_type: GrantTypeName, body: IntegrationPut
+) -> IntegrationOut:
+    """Save client credentials and scopes. Correcting them resumes what the provider refused before."""
+    target, saved = request.auth.target, request.auth.target.integration
+    integration = save_integration(
+        target.workspace,
+        target.spec,
+        target.grant_type,
+        client_id=_kept(body.client_id, saved.client_id if saved else ""),
+        client_secret=body.client_secret,
+        clear_client_secret="client_secret" in body.model_fields_set and body.client_secret is None,
+        additional_scopes=_kept(body.additional_scopes, saved.additional_scopes if saved else []),
+        parameters=body.parameters,
+        token_endpoint_auth_method=body.token_endpoint_auth_method,
+        actor=request.auth.actor,
+    )
+    return _out(target, integration)
+
+
+@router.delete(
+    INTEGRATION,
+    auth=ApiKeyAuth(KeyScope.INTEGRATIONS_WRITE, find_saved_integration, calls_provider=True),
+    response={204: None},
+    operation_id="delete_integration",
+    summary="Delete an integration",
+    openapi_extra=refusals(has_dependants="It has connections."),
+)
+def remove_integration(
+    request: ApiRequest[IntegrationTarget],
+    provider_id: ProviderId,
+    grant_type: GrantTypeName,
+    force: Force = False,
+) -> Status[None]:
+    """Revoke its tokens at the provider, then delete it with its connections."""
+    delete_integration(request.auth.target.saved(), actor=request.auth.actor, force=force)
+    return Status(204, None)
+
+
+@router.post(
+    f"{INTEGRATION}/test",
+    auth=ApiKeyAuth(KeyScope.CONNECTIONS_WRITE, find_integration, calls_provider=True),
+    response=TestOut,
+    operation_id="test_integration",
+    summary="Test an integration",
+    openapi_extra=refusals(not_configured=SAVED_ONLY),
+)
+def post_test(
+    request: ApiRequest[IntegrationTarget],
+    provider_id: ProviderId,
+    grant_type: GrantTypeName,
+    body: TestIn | None = None,
+) -> TestOut:
+    """Make one real call. client_credentials: fetch a token and store it. authorization_code: use the stored one.
+
+    The answer is 200 also when the test fails: look at `ok`.
+    """
+    integration = request.auth.target.saved()
+    connection = connection_named(integration, body.connection if body else None)
+    return _test_out(test_connection(integration, connection, actor=request.auth.actor))
+
+
+@router.post(
+    f"{INTEGRATION}/connect-links",
+    auth=ApiKeyAuth(KeyScope.CONNECTIONS_WRITE, find_integration),
+    response={201: ConnectLinkOut},
+    operation_id="create_connect_link",
+    summary="Create a connect link",
+    openapi_extra=refusals(not_configured=SAVED_ONLY, wrong_grant_type="Only authorization_code needs a person."),
+)
+def post_connect_link(
+    request: ApiRequest[IntegrationTarget],
+    provider_id: ProviderId,
+    grant_type: GrantTypeName,
+    body: ConnectLinkIn | None = None,
+) -> Status[ConnectLinkOut]:
+    """Make a one-time link with which someone outside the workspace connects their account.
+
+    It lives 24 hours, is used up by success (not by a refusal) and belongs to the browser that used it first.
+    """
+    target, wanted = request.auth.target, body or ConnectLinkIn()
+    if target.grant_type != GrantType.AUTHORIZATION_CODE:
+        raise Problem("wrong_grant_type", "No person consents under client_credentials. Fetch a token instead.")
+    url, link = create_connect_link(
+        target.saved(),
+        connection_name=wanted.connection,
+        parameters=wanted.parameters,
+        additional_scopes=wanted.additional_scopes,
+        return_url=wanted.return_url,
+        actor=request.auth.actor,
+    )
+    return Status(201, ConnectLinkOut(url=url, expires_at=link.expires_at))
+
+
+def _with_connections(workspace: Workspace) -> Prefetch[Any]:
+    connections = Connection.objects.filter(workspace=workspace).select_related("token", "schedule")
+    return Prefetch("connections", connections)
+
+
+def _out(target: IntegrationTarget, integration: Integration | None) -> IntegrationOut:
+    connections: list[Connection] = []
+    if integration is not None:
+        connections = list(integration.connections.select_related("token", "schedule", "integration"))
+    return integration_out(target.spec, target.grant_type, integration, connections, timezone.now())
+
+
+def _kept(sent: T | None, stored: T) -> T:
+    """What was sent, or what is stored when nothing was."""
+    return stored if sent is None else sent
+
+
+def _test_out(result: TestResult) -> TestOut:
+    return TestOut(
+        ok=result.ok,
+        code=result.code,
+        message=result.message,
+        steps=[
+            TestStepOut(name=step.name, label=step.label, ok=step.ok, duration_ms=step.duration_ms, detail=step.detail)
+            for step in result.steps
+        ],
+        duration_ms=result.duration_ms,
+        expires_at=result.expires_at,
+        reference=result.reference,
+    )

@@ -1,0 +1,101 @@
+"""Turns integrations and connections into the API's shapes. No queries of its own beyond what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from integrations.api.schemas.base import LastError, StatusReason
+from integrations.api.schemas.connections import Account, ConnectionOut
+from integrations.api.schemas.integrations import IntegrationOut
+from integrations.connections.status import StatusExplanation, explain, integration_status
+from integrations.models import Connection, GrantType, Integration
+from integrations.providers.base import ProviderSpec
+from integrations.providers.oauth_provider import provider_for
+from integrations.providers.setup import client_auth_method, redirect_uri
+
+
+def connection_out(connection: Connection, spec: ProviderSpec, now: datetime) -> ConnectionOut:
+    """A connection; its integration, token and schedule have to be loaded with it."""
+    integration = connection.integration
+    grant_type = GrantType(integration.grant_type)
+    status = connection.status_at(now)
+    explanation = explain(
+        status,
+        spec=spec,
+        grant_type=grant_type,
+        integration=integration,
+        connection=connection,
+        now=now,
+    )
+    token, schedule = getattr(connection, "token", None), getattr(connection, "schedule", None)
+    return ConnectionOut(
+        id=connection.pk,
+        name=connection.name,
+        provider_id=integration.provider_id,
+        grant_type=grant_type,
+        status=status,
+        status_reason=_reason(explanation),
+        is_default=connection.is_default,
+        account=_account(connection),
+        requested_scopes=connection.requested_scopes,
+        granted_scopes=connection.granted_scopes,
+        missing_scopes=connection.missing_scopes,
+        expires_at=token.expires_at if token else None,
+        last_refreshed_at=connection.last_refreshed_at,
+        next_refresh_at=schedule.refresh_due_at if token and schedule else None,
+        last_error=_last_error(connection.last_error_code, connection.last_error_message, connection.last_error_at),
+        created_at=connection.created_at,
+    )
+
+
+def integration_out(
+    spec: ProviderSpec,
+    grant_type: GrantType,
+    integration: Integration | None,
+    connections: Sequence[Connection],
+    now: datetime,
+) -> IntegrationOut:
+    """An integration, saved or not, with its connections' worst status."""
+    status = integration_status(spec, integration, connections, now)
+    worst = next((one for one in connections if one.status_at(now) == status), None)
+    explanation = explain(status, spec=spec, grant_type=grant_type, integration=integration, connection=worst, now=now)
+    additional = integration.additional_scopes if integration else []
+    provider = provider_for(spec, grant_type)
+    return IntegrationOut(
+        provider_id=spec.provider_id,
+        provider_name=spec.name,
+        grant_type=grant_type,
+        status=status,
+        status_reason=_reason(explanation),
+        redirect_uri=redirect_uri(),
+        client_id=integration.client_id if integration else "",
+        has_client_secret=integration.has_client_secret if integration else False,
+        token_endpoint_auth_method=client_auth_method(spec, integration),
+        base_scopes=list(spec.base_scopes(grant_type)),
+        additional_scopes=additional,
+        scopes=list(provider.effective_scopes(integration_additional=additional)),
+        expression=spec.expression(grant_type),
+        last_error=_client_error(integration),
+        created_at=integration.created_at if integration else None,
+        updated_at=integration.updated_at if integration else None,
+    )
+
+
+def _reason(explanation: StatusExplanation) -> StatusReason:
+    return StatusReason(cause=explanation.cause, next_step=explanation.next_step_label)
+
+
+def _account(connection: Connection) -> Account | None:
+    account = connection.account
+    return Account(id=str(account.get("id", "")), label=str(account.get("label", ""))) if account else None
+
+
+def _client_error(integration: Integration | None) -> LastError | None:
+    if integration is None:
+        return None
+    return _last_error(integration.client_error_code, integration.client_error_message, integration.client_error_at)
+
+
+def _last_error(code: str, message: str, at: datetime | None) -> LastError | None:
+    return LastError(code=code, message=message, at=at) if code else None

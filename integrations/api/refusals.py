@@ -1,0 +1,86 @@
+"""What the verbs refuse, as problems: the one place where their errors become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from integrations.api.problems import PROBLEMS, FieldError, Problem
+from integrations.api.validation import verb_errors
+from integrations.connections.changes import NameTaken
+from integrations.connections.errors import FlowRefused, TokenUnavailable
+from integrations.crypto import SealError
+from integrations.errors import HasDependants
+from integrations.oauth.errors import OAuthError
+from integrations.providers.custom import InvalidDefinition
+from integrations.providers.registry import ProviderNotFound
+from integrations.providers.rendering import ParameterRefused
+from integrations.providers.scope_rules import ScopesRefused
+from integrations.providers.setup import InvalidSetup
+from workspaces.rate_limits import RateLimited
+
+# Codes of FlowRefused that blame one value of the body.
+FLOW_FIELDS = {
+    "parameter_refused": "parameters",
+    "return_url_refused": "return_url",
+    "invalid_scope": "additional_scopes",
+    "scopes_refused": "additional_scopes",
+    "invalid_name": "connection",
+}
+RETRY_SECONDS = 30  # where a provider is away and did not say for how long
+
+
+def _invalid(error: InvalidDefinition | InvalidSetup) -> Problem:
+    return Problem("invalid_request", errors=verb_errors(error.errors))
+
+
+def _one_field(field: str, message: str) -> Problem:
+    return Problem("invalid_request", message, errors=[FieldError(field, message)])
+
+
+def _flow_refused(error: FlowRefused) -> Problem:
+    message = f"{error.message} {error.next_step}".strip()
+    if field := FLOW_FIELDS.get(error.code):
+        return _one_field(field, message)
+    return Problem(error.code if error.code in PROBLEMS else "conflict", message)
+
+
+def _token_unavailable(error: TokenUnavailable) -> Problem:
+    retry_after = error.retry_after
+    if error.code == "temporarily_unavailable" and retry_after is None:
+        retry_after = RETRY_SECONDS
+    return Problem(error.code, error.message, retry_after=retry_after)
+
+
+def _oauth_error(error: OAuthError) -> Problem:
+    extra = {"provider_code": error.code}
+    if error.permanent:
+        return Problem("misconfigured", error.message, extra=extra)
+    wait = error.retry_after or RETRY_SECONDS
+    return Problem("temporarily_unavailable", error.message, extra=extra, retry_after=wait)
+
+
+def _has_dependants(error: HasDependants) -> Problem:
+    words = "Something depends on it. Remove that first, or send ?force=true."
+    return Problem("has_dependants", words, extra={"dependants": error.dependants})
+
+
+REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
+    InvalidDefinition: _invalid,
+    InvalidSetup: _invalid,
+    ScopesRefused: lambda error: _one_field("additional_scopes", error.message),
+    ParameterRefused: lambda error: _one_field(f"parameters.{error.key}", error.message),
+    HasDependants: _has_dependants,
+    NameTaken: lambda error: Problem("name_taken", str(error)),
+    ProviderNotFound: lambda error: Problem("not_found"),
+    FlowRefused: _flow_refused,
+    TokenUnavailable: _token_unavailable,
+    OAuthError: _oauth_error,
+    RateLimited: lambda error: Problem("rate_limited", retry_after=error.retry_after),
+    SealError: lambda error: Problem("undecryptable"),
+}
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that a verb's refusal is."""
+    return next(make for kind, make in REFUSALS.items() if isinstance(error, kind))(error)

@@ -1,0 +1,67 @@
+"""Integrations: one provider with one grant type, set up in the workspace."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import ConfigDict, Field
+
+from integrations.api.schemas.base import NEXT, Input, LastError, Output, StatusReason, example
+from integrations.api.schemas.connections import AdditionalScopes, Parameters
+from integrations.models import ConnectionStatus, GrantType
+from integrations.oauth.client import ClientAuthMethod
+
+
+class IntegrationOut(Output):
+    """An integration, saved or not."""
+
+    model_config = ConfigDict(title="Integration")
+
+    provider_id: str = Field(examples=["github"])
+    provider_name: str = Field(examples=["GitHub"])
+    grant_type: GrantType
+    status: ConnectionStatus
+    status_reason: StatusReason
+    redirect_uri: str = Field(description="Register exactly this at the provider.")
+    client_id: str
+    has_client_secret: bool = Field(description="The secret itself is never returned.")
+    token_endpoint_auth_method: ClientAuthMethod
+    base_scopes: list[str] = Field(description="Always requested.")
+    additional_scopes: list[str]
+    scopes: list[str] = Field(description="What the next connection requests: base, defaults and additional ones.")
+    expression: str = Field(description="How actions name the token of the default connection.")
+    last_error: LastError | None = Field(description="The provider's refusal of the client itself.")
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+class IntegrationPage(Output):
+    """A page of saved integrations."""
+
+    model_config = ConfigDict(title="Integrations")
+
+    items: list[IntegrationOut]
+    next: str | None = NEXT
+
+
+class IntegrationPut(Input):
+    """Client credentials and scopes. What is absent stays as it is."""
+
+    model_config = ConfigDict(
+        title="Integration set-up",
+        json_schema_extra=example(
+            {"client_id": "Iv1.8a61f9b3a7aba766", "client_secret": "…", "additional_scopes": ["read:org"]}
+        ),
+    )
+
+    client_id: str | None = Field(default=None, max_length=512, description="Required the first time.")
+    client_secret: str | None = Field(
+        default=None,
+        max_length=5000,
+        repr=False,
+        description="Write-only. Absent or empty keeps the stored one; null clears it.",
+        json_schema_extra={"writeOnly": True},
+    )
+    additional_scopes: AdditionalScopes | None = None
+    parameters: Parameters | None = Field(default=None, description="Values for every connection, by parameter key.")
+    token_endpoint_auth_method: ClientAuthMethod | None = Field(default=None, description="None: as the provider says.")

@@ -1,0 +1,182 @@
+"""Providers: what an authorization server is to us."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from integrations.api.schemas.base import NEXT, Input, Output, example
+from integrations.models import GrantType
+from integrations.oauth.client import ClientAuthMethod
+
+Name = Annotated[str, Field(max_length=100)]
+Endpoint = Annotated[str, Field(max_length=2000)]
+
+
+class ScopeShape(Input):
+    """A scope that the definition names; a required one is always requested."""
+
+    model_config = ConfigDict(title="Scope")
+
+    name: str = Field(max_length=500, examples=["repo"])
+    required: bool = False
+    description: str = ""
+
+
+class PatternShape(Input):
+    """A pattern that a whole scope must match (or must not), with words for the error."""
+
+    model_config = ConfigDict(title="Scope pattern")
+
+    pattern: str = Field(max_length=300, examples=["repo(:[a-z]+)?"])
+    description: str = ""
+
+
+class ParameterShape(Input):
+    """A value asked from people and used as `{{key}}` in endpoints."""
+
+    model_config = ConfigDict(title="Parameter")
+
+    label: str = Field(max_length=100, examples=["Subdomain"])
+    key: str = Field(max_length=50, examples=["subdomain"])
+    type: Literal["text", "password", "dropdown"] = "text"
+    options: list[str] = Field(default=[], description="Of a dropdown.")
+    pattern: str = Field(default=r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*", description="A value must match it in full.")
+    help: str = ""
+    placeholder: str = ""
+    default: str = ""
+
+
+class ConfigValueShape(Input):
+    """A value that the definition fixes, in the same namespace as the parameters."""
+
+    model_config = ConfigDict(title="Config value")
+
+    label: str = Field(max_length=100)
+    key: str = Field(max_length=50)
+    value: str = Field(max_length=500)
+    type: Literal["text", "password"] = "text"
+    visible: bool = True
+
+
+ScopeLists = list[ScopeShape] | dict[GrantType, list[ScopeShape]]
+NameLists = list[str] | dict[GrantType, list[str]]
+
+
+class ProviderOut(Output):
+    """A provider's definition."""
+
+    model_config = ConfigDict(title="Provider")
+
+    provider_id: str = Field(examples=["github"])
+    name: str = Field(examples=["GitHub"])
+    category: str
+    description: str
+    custom: bool = Field(description="The workspace's own; built-in ones cannot be changed.")
+    grant_types: list[GrantType]
+    authorization_endpoint: str
+    token_endpoint: str
+    revocation_endpoint: str = Field(description="Empty where there is none, like the other endpoints.")
+    introspection_endpoint: str
+    userinfo_endpoint: str
+    issuer: str
+    api_base_url: str = Field(description="Where the provider's API is.")
+    base_scopes: NameLists = Field(description="Always requested. By grant type where they differ.")
+    suggested_scopes: list[ScopeShape]
+    scopes: ScopeLists = Field(description="By grant type where they differ.")
+    allow_scope_customization: bool
+    allow_additional_scopes: bool
+    scope_input_delimiter: Literal["space", "comma"]
+    additional_scopes_help: str
+    scope_separator: str
+    allowed_scope_patterns: list[PatternShape]
+    denied_scope_patterns: list[PatternShape]
+    pkce: Literal["S256", "off"]
+    token_endpoint_auth_method: ClientAuthMethod
+    basic_auth_encoding: Literal["form", "raw"]
+    authorization_params: dict[str, str]
+    token_params: dict[str, str]
+    parameters: list[ParameterShape]
+    config_values: list[ConfigValueShape] = Field(description="The value of a password or invisible one stays empty.")
+    docs_url: str
+    version: int
+    draft: bool = Field(description="Changed and not published yet.")
+
+
+class ProviderPage(Output):
+    """A page of providers."""
+
+    model_config = ConfigDict(title="Providers")
+
+    items: list[ProviderOut]
+    next: str | None = NEXT
+
+
+class ProviderChange(Input):
+    """What changes in a custom provider's definition; the rest stays."""
+
+    model_config = ConfigDict(
+        title="Provider change",
+        json_schema_extra=example({"userinfo_endpoint": "https://id.example.com/oauth/userinfo"}),
+    )
+
+    provider_id: Annotated[str, Field(max_length=100)] | None = Field(default=None, description="Cannot be changed.")
+    name: Name | None = None
+    category: Annotated[str, Field(max_length=60)] | None = None
+    description: Annotated[str, Field(max_length=300)] | None = None
+    grant_types: list[GrantType] | None = None
+    authorization_endpoint: Endpoint | None = Field(default=None, description="Not needed for client_credentials.")
+    token_endpoint: Endpoint | None = None
+    revocation_endpoint: Endpoint | None = None
+    introspection_endpoint: Endpoint | None = None
+    userinfo_endpoint: Endpoint | None = None
+    issuer: Annotated[str, Field(max_length=500)] | None = None
+    api_base_url: Endpoint | None = None
+    base_scopes: NameLists | None = Field(default=None, description="The same as marking them required in `scopes`.")
+    suggested_scopes: list[str | ScopeShape] | None = None
+    scopes: ScopeLists | None = None
+    allow_scope_customization: bool | None = None
+    allow_additional_scopes: bool | None = None
+    scope_input_delimiter: Literal["space", "comma"] | None = None
+    additional_scopes_help: Annotated[str, Field(max_length=500)] | None = None
+    scope_separator: Annotated[str, Field(max_length=5)] | None = None
+    allowed_scope_patterns: list[PatternShape] | None = None
+    denied_scope_patterns: list[PatternShape] | None = None
+    pkce: Literal["S256", "off"] | None = None
+    token_endpoint_auth_method: ClientAuthMethod | None = None
+    basic_auth_encoding: Literal["form", "raw"] | None = None
+    authorization_params: dict[str, str] | None = None
+    token_params: dict[str, str] | None = None
+    parameters: list[ParameterShape] | None = None
+    config_values: list[ConfigValueShape] | None = None
+    docs_url: Annotated[str, Field(max_length=500)] | None = None
+    draft: bool | None = Field(default=None, description="true: kept aside until it is published.")
+    version: int | None = Field(default=None, description="Read-only; ignored.", json_schema_extra={"readOnly": True})
+    custom: bool | None = Field(default=None, description="Read-only; ignored.", json_schema_extra={"readOnly": True})
+
+    def definition(self) -> dict[str, Any]:
+        """The fields that were sent, as the verbs take them."""
+        return self.model_dump(exclude_unset=True, exclude={"draft", "version", "custom"})
+
+
+class ProviderCreate(ProviderChange):
+    """A custom provider. Published at once unless `draft`."""
+
+    model_config = ConfigDict(
+        title="New provider",
+        json_schema_extra=example(
+            {
+                "name": "Example ID",
+                "grant_types": ["authorization_code"],
+                "authorization_endpoint": "https://id.example.com/oauth/authorize",
+                "token_endpoint": "https://id.example.com/oauth/token",
+                "scopes": [{"name": "openid", "required": True}, {"name": "profile", "required": False}],
+            }
+        ),
+    )
+
+    name: Name
+    provider_id: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="Made from the name when absent; always begins with `custom_`."
+    )
