@@ -11,7 +11,7 @@ os.environ.setdefault("VAR_DIR", tempfile.mkdtemp(prefix="grantry-tests-"))
 os.environ.setdefault("EMAIL_URL", "memorymail://")
 os.environ.setdefault("PUBLIC_BASE_URL", "http://localhost:8000")
 
-from config.settings import *  # noqa: E402, F403
+from config.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # speed: the hash is not what is tested
 ALLOWED_HOSTS = ["*"]
@@ -19,3 +19,9 @@ RATE_LIMIT_SCALE = 0.0  # tests of the limits switch them on
 AUDIT_BACKGROUND_FLUSH = False  # a thread of its own would write outside the test's transaction
 # The test client and live servers go by names of their own; tests of the redirect put it back.
 MIDDLEWARE = [name for name in MIDDLEWARE if name != "workspaces.middleware.CanonicalHostMiddleware"]  # noqa: F405
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    # A file, as in production: threads wait for each other there, and fail at once on a shared in-memory database.
+    DATABASES["default"]["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}  # noqa: F405
+    DATABASES["default"]["OPTIONS"]["init_command"] = (  # noqa: F405
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA foreign_keys=ON;"  # a power cut is not what is tested
+    )

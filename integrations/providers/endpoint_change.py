@@ -5,6 +5,7 @@ Otherwise whoever may edit a provider could have every stored secret sent to a h
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from integrations.models import Connection, ConnectionState, CustomProvider, Integration, Token, TokenSchedule
@@ -42,15 +43,22 @@ def moves_secrets(before: ProviderSpec, after: ProviderSpec) -> bool:
 def forget_secrets(provider: CustomProvider) -> int:
     """Clear client secrets and tokens of the provider's integrations; its connections need a person again.
 
-    Tokens go too: a later disconnect would send them to the new revocation endpoint. A refresh under way finds no
-    row to store its answer in. Runs in the caller's transaction; returns how many connections it concerns.
+    Runs in the caller's transaction; returns how many connections it concerns.
     """
-    now = timezone.now()
     integrations = provider.workspace.integrations.filter(provider_id=provider.provider_id)
     for integration in integrations.select_for_update():
         integration.client_secret = None
         integration.save(update_fields=["client_secret", "updated_at"])
-    connections = Connection.objects.filter(workspace=provider.workspace, integration__provider_id=provider.provider_id)
+    return forget_tokens(provider.workspace.connections.filter(integration__provider_id=provider.provider_id))
+
+
+def forget_tokens(connections: QuerySet[Connection]) -> int:
+    """Delete the tokens of connections whose endpoints moved; returns how many need a person again.
+
+    They are not kept: a later disconnect would send them to the new revocation endpoint. A refresh under way finds
+    no row to store its answer in. Runs in the caller's transaction.
+    """
+    now = timezone.now()
     Token.objects.filter(connection__in=connections).delete()
     TokenSchedule.objects.filter(connection__in=connections).update(
         refresh_due_at=None, lease_id=None, lease_until=None, attempts=0

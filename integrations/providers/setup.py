@@ -14,6 +14,7 @@ from django.utils import timezone
 from integrations.models import ConnectionState, GrantType, Integration, TokenSchedule
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
+from integrations.providers.endpoint_change import forget_tokens
 from integrations.providers.parameters import admin_parameters
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
@@ -22,6 +23,7 @@ from workspaces.models import Workspace
 
 _CLIENT_ERROR_FIELDS = ("client_error_code", "client_error_message", "client_error_at", "next_probe_at")
 _STOPPED = (ConnectionState.MISCONFIGURED, ConnectionState.DEGRADED)
+_SECRET_AGAIN = "Enter the client secret again: the stored one is not sent to another host."  # noqa: S105 # words
 MAX_CLIENT_ID_LENGTH = 512
 MAX_CLIENT_SECRET_LENGTH = 4096
 
@@ -78,8 +80,9 @@ def save_integration(
     """Save an integration, new or not. Raises InvalidSetup with every error that was found.
 
     A client secret of None or "" keeps the stored one; clearing it is explicit. White space around id and secret is
-    dropped: it comes from copying. Changed credentials end the pause of a refused client, and what waited for it is
-    due at once.
+    dropped: it comes from copying. A parameter that decides the host is changed only together with the client secret,
+    and tokens from the old host are forgotten. Changed credentials end the pause of a refused client, and what waited
+    for it is due at once.
     """
     setup = _read_setup(
         spec,
@@ -95,9 +98,15 @@ def save_integration(
         integration, created = workspace.integrations.get_or_create(provider_id=spec.provider_id, grant_type=grant_type)
         if not created:
             integration = workspace.integrations.select_for_update().get(pk=integration.pk)
+        hosts_before = _host_values(spec, integration)
         changed = _apply(integration, setup)
+        moved = not created and _host_values(spec, integration) != hosts_before
+        if moved and "client_secret" not in changed and integration.has_client_secret:
+            raise InvalidSetup({"client_secret": [_SECRET_AGAIN]})
         if created or changed:
             integration.save()
+            if moved:
+                forget_tokens(workspace.connections.filter(integration=integration))
             record(
                 workspace,
                 AuditAction.INTEGRATION_CONFIGURED,
@@ -216,6 +225,11 @@ def _read_parameters(spec: ProviderSpec, given: Mapping[str, Any], errors: dict[
         if not values.get(parameter.key) and not parameter.default:
             _collect(errors, "parameters", f"Enter a value for {parameter.label}: it decides which host is called.")
     return values
+
+
+def _host_values(spec: ProviderSpec, integration: Integration) -> list[str]:
+    """The values that decide which host is sent the client secret and tokens."""
+    return [integration.parameters.get(parameter.key) or parameter.default for parameter in admin_parameters(spec)]
 
 
 def _apply(integration: Integration, setup: _Setup) -> list[str]:
