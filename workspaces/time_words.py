@@ -43,7 +43,7 @@ def relative_words(moment: datetime, now: datetime) -> str:
 def duration_words(duration: float | timedelta) -> str:
     """A duration (seconds, or a timedelta) in its largest whole unit: "48 minutes", "1 hour"."""
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    size = int(max(seconds, 0))
+    size = round(max(seconds, 0))
     for unit, length in (("day", DAY), ("hour", HOUR), ("minute", MINUTE)):
         # Two of a unit, or exactly one: "90 minutes" says more than "1 hour".
         if size >= 2 * length or size == length:

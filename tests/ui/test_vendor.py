@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from tests.ui.refresh_vendor import ICONS, PACKAGES, VENDOR, sha256_of, without_source_map
 from workspaces.brand_marks import BRAND_MARKS
@@ -84,3 +86,37 @@ def test_no_template_carries_an_inline_style_or_script() -> None:
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=\"|hx-on|javascript:", text), page
         for opening in re.findall(r"<script[^>]*>", text):
             assert "src=" in opening or 'type="application/json"' in opening, page
+
+
+# What the first page of a person asks for, besides its own HTML.
+FIRST_LOAD = (
+    "css/grantry.css",
+    "vendor/tabler-core/tabler.min.css",
+    "vendor/simple-icons/brands.css",
+    "vendor/tabler-icons/sprite.svg",
+    "vendor/simple-icons/sprite.svg",
+    "vendor/inter/inter-latin.woff2",
+    "vendor/jetbrains-mono/jetbrains-mono-latin.woff2",
+    "vendor/htmx/htmx.min.js",
+    *(f"js/{path.name}" for path in (ROOT / "static/js").glob("*.js")),
+)
+
+
+def test_static_files_collect_with_hashed_names_and_stay_light(settings: Any, tmp_path: Path) -> None:
+    """Manifest storage fails on a reference to a file that is not there; 300 KB is the limit of a first load."""
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
+    call_command("collectstatic", interactive=False, verbosity=0)
+    hashed = json.loads((tmp_path / "staticfiles.json").read_text())["paths"]
+    weight = 0
+    for name in FIRST_LOAD:
+        path = tmp_path / hashed[name]
+        packed = path.with_name(path.name + ".gz")
+        weight += (packed if packed.exists() else path).stat().st_size
+    assert weight < 280_000  # leaves 20 KB for the page
+    assert hashed["vendor/inter/inter-latin.woff2"] in (tmp_path / hashed["css/grantry.css"]).read_text().replace(
+        "../", ""
+    )
