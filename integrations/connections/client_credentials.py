@@ -1,0 +1,105 @@
+"""The client credentials flow (RFC 6749 §4.4): "Fetch token". No person takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from integrations.clock import start_clock
+from integrations.connections.commits import Patience, give_back_connection
+from integrations.connections.parties import parties_of, scopes_to_request
+from integrations.connections.policies import pause_of, pause_provider, refuse_client, refuses_client
+from integrations.connections.storing import Granted, store_extra_later, store_grant
+from integrations.models import Connection, GrantType, Integration
+from integrations.oauth import grants
+from integrations.oauth.errors import ConfigurationRefused, OAuthError
+from integrations.outbound import client as outbound
+from workspaces.audit import Actor, AuditAction, record
+from workspaces.models import AuditResult
+
+COMMIT_PATIENCE_SECONDS = 10.0
+
+
+def fetch_token(
+    integration: Integration,
+    *,
+    connection: Connection | None = None,
+    name: str = "default",
+    additional_scopes: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    actor: Actor,
+    now: datetime | None = None,
+) -> Connection:
+    """Fetch a token and store it in the given connection, the one of that name, or a new one.
+
+    Scopes and parameters that are not given are the connection's own. Raises OAuthError: then an existing connection
+    is as it was, and a refused client is noted on the integration.
+    """
+    if integration.grant_type != GrantType.CLIENT_CREDENTIALS:
+        raise ConfigurationRefused("wrong_grant_type")
+    clock = start_clock(now)
+    if connection is None:
+        connection = Connection.objects.filter(integration=integration, name=name).first()
+    if connection is not None:
+        name = connection.name
+        additional_scopes = connection.additional_scopes if additional_scopes is None else additional_scopes
+        parameters = connection.parameters if parameters is None else parameters
+    pause_key = ""
+    try:
+        parties = parties_of(integration, connection, parameters=parameters or {})
+        pause_key = parties.pause_key
+        scopes = scopes_to_request(parties, integration, list(additional_scopes or ()))
+        give_back_connection()
+        requested_at = clock.now()
+        http = outbound.session(outbound.TOKEN)
+        answer = grants.fetch_token(http, parties.server, parties.client, scopes=scopes, now=requested_at)
+    except OAuthError as error:
+        _note_failure(integration, connection, error, pause_key, clock.now(), actor)
+        raise
+    granted = Granted(
+        integration=integration,
+        parties=parties,
+        answer=answer,
+        requested_at=requested_at,
+        name=name,
+        requested_scopes=scopes,
+        additional_scopes=list(additional_scopes or ()),
+        parameters=dict(parameters or {}),
+    )
+    store = partial(_store, granted, connection, clock.now(), actor)
+    stored = Patience(COMMIT_PATIENCE_SECONDS).commit(store)
+    store_extra_later(stored, answer.extra)
+    return Connection.objects.select_related("workspace", "integration", "token", "schedule").get(pk=stored.pk)
+
+
+def _store(granted: Granted, connection: Connection | None, now: datetime, actor: Actor) -> Connection:
+    with transaction.atomic():
+        return store_grant(granted, connection, now=now, actor=actor)
+
+
+def _note_failure(
+    integration: Integration,
+    connection: Connection | None,
+    error: OAuthError,
+    pause_key: str,
+    now: datetime,
+    actor: Actor,
+) -> None:
+    """The alarm of a refused client, a provider's pause, and the event; the connection itself stays as it was."""
+    with transaction.atomic():
+        if refuses_client(error):
+            refuse_client(integration, error, now=now, actor=actor)
+        if pause_key and (pause := pause_of(error)) is not None:
+            pause_provider(pause_key, now + pause, error.code)
+        record(
+            integration.workspace_id,
+            AuditAction.CONNECTION_FAILED,
+            actor,
+            target=connection or integration,
+            result=AuditResult.FAILED,
+            detail={"code": error.code},
+        )

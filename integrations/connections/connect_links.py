@@ -1,0 +1,132 @@
+"""One-time links with which someone outside the workspace connects their account."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from integrations.connections.errors import FlowRefused, LinkGone
+from integrations.models import ConnectLink, GrantType, Integration
+from integrations.providers.parameters import admin_parameters, connection_parameters
+from integrations.providers.registry import ProviderNotFound, find_spec
+from integrations.providers.rendering import ParameterRefused, check_value
+from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
+from integrations.providers.setup import is_configured
+from workspaces.audit import Actor, AuditAction, record
+from workspaces.models import ActorKind
+from workspaces.return_urls import permits
+
+MAX_NAME_LENGTH = 100
+
+
+def digest(secret: str) -> str:
+    """What is stored of a link's token, a state or a browser's secret: never the secret itself."""
+    return sha256(secret.encode()).hexdigest()
+
+
+def create_connect_link(
+    integration: Integration,
+    *,
+    connection_name: str = "default",
+    parameters: Mapping[str, Any] | None = None,
+    additional_scopes: Sequence[str] = (),
+    return_url: str = "",
+    actor: Actor,
+    now: datetime | None = None,
+) -> tuple[str, ConnectLink]:
+    """Make a link that lives 24 hours; returns its URL, which is shown once, and the row. Raises FlowRefused."""
+    moment = now or timezone.now()
+    if return_url and not permits(integration.workspace.return_urls, return_url):
+        raise FlowRefused("return_url_refused")
+    check_request(integration, connection_name, parameters or {}, additional_scopes)
+    token = secrets.token_urlsafe(32)
+    with transaction.atomic():
+        link = ConnectLink.objects.create(
+            workspace_id=integration.workspace_id,
+            integration=integration,
+            token_hash=digest(token),
+            connection_name=connection_name,
+            parameters=dict(parameters or {}),
+            additional_scopes=list(additional_scopes),
+            return_url=return_url,
+            created_by=actor.label[:254],
+            expires_at=moment + timedelta(seconds=settings.CONNECT_LINK_SECONDS),
+        )
+        detail = {"connection": connection_name}
+        record(integration.workspace_id, AuditAction.CONNECT_LINK_CREATED, actor, target=integration, detail=detail)
+    return f"{settings.PUBLIC_BASE_URL}/connect/{token}/", link
+
+
+def check_request(
+    integration: Integration, name: str, parameters: Mapping[str, Any], additional_scopes: Sequence[str]
+) -> None:
+    """Refuse what can never become a connection, before anybody is sent to a provider. Raises FlowRefused."""
+    try:
+        spec = find_spec(integration.workspace, integration.provider_id)
+    except ProviderNotFound as error:
+        raise FlowRefused("provider_missing") from error
+    if integration.grant_type != GrantType.AUTHORIZATION_CODE:
+        raise FlowRefused("wrong_grant_type")
+    if not is_configured(spec, integration):
+        raise FlowRefused("not_configured")
+    if not name.strip() or len(name) > MAX_NAME_LENGTH:
+        raise FlowRefused("invalid_name", f"A connection's name has 1 to {MAX_NAME_LENGTH} characters.", "Change it.")
+    try:
+        check_additional_scopes(spec, integration.grant_type, additional_scopes)
+        _check_parameters(spec, parameters)
+    except ScopesRefused as error:
+        raise FlowRefused("scope_refused", str(error), "Change the additional scopes.") from error
+    except ParameterRefused as error:
+        raise FlowRefused("parameter_refused", error.message, "Correct the parameters.") from error
+
+
+def _check_parameters(spec: Any, parameters: Mapping[str, Any]) -> None:
+    """Those given have to fit; those missing may still be asked for."""
+    known = {parameter.key: parameter for parameter in connection_parameters(spec)}
+    decides_host = {parameter.key for parameter in admin_parameters(spec)}
+    for key, value in parameters.items():
+        if key in decides_host:
+            raise ParameterRefused(key, f"“{key}” decides which host is called: an admin sets it on the integration.")
+        if key not in known:
+            raise ParameterRefused(key, f"The provider has no parameter “{key}”.")
+        check_value(known[key], value)
+
+
+def find_link(token: str, now: datetime | None = None) -> ConnectLink:
+    """The link that a URL's token belongs to. Raises LinkGone: unknown_link, link_expired or link_used."""
+    moment = now or timezone.now()
+    links = ConnectLink.objects.select_related("workspace", "integration", "integration__workspace")
+    link = links.filter(token_hash=digest(token)).first()
+    if link is None:
+        raise LinkGone("unknown_link")
+    check_usable(link, moment)
+    return link
+
+
+def check_usable(link: ConnectLink, now: datetime) -> None:
+    """Raises LinkGone when a link is used up or its time is over."""
+    if link.used_at is not None:
+        raise LinkGone("link_used")
+    if link.expires_at <= now:
+        raise LinkGone("link_expired")
+
+
+def bind_to_browser(link: ConnectLink, binding: str) -> None:
+    """Bind a link to the browser that posts it first; the same browser may try again. Raises LinkGone."""
+    mine = digest(binding)
+    rows = ConnectLink.objects.filter(pk=link.pk, used_at__isnull=True)
+    if not rows.filter(browser_hash__in=["", mine]).update(browser_hash=mine):
+        raise LinkGone("link_in_other_browser" if rows.exists() else "link_used")
+    link.browser_hash = mine
+
+
+def link_actor(link: ConnectLink, actor_request_id: Any = None) -> Actor:
+    """Whoever uses a link is known only by it."""
+    return Actor(ActorKind.CONNECT_LINK, str(link.pk), f"Connect link made by {link.created_by}", actor_request_id)

@@ -1,0 +1,144 @@
+"""A usable access token, for whoever may read it. An expired one is never handed out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.utils import timezone
+
+from integrations.connections.errors import (
+    MISCONFIGURED,
+    NOT_CONNECTED,
+    RECONNECT_REQUIRED,
+    TEMPORARILY_UNAVAILABLE,
+    TokenUnavailable,
+    sentence,
+)
+from integrations.connections.refresh import RefreshOutcome, refresh_connection
+from integrations.connections.renewal import why_not_renewable
+from integrations.crypto import SealError
+from integrations.models import Connection, ConnectionStatus, Token, TokenSecrets
+from workspaces.audit import Actor, AuditAction, record_soon
+from workspaces.models import Workspace
+
+DEFAULT_MIN_TTL = 60
+
+
+@dataclass(frozen=True, slots=True)
+class UsableToken:
+    """What a reader gets. `expires_at` is None when the provider named no lifetime. Its repr shows no token."""
+
+    access_token: str = field(repr=False)
+    token_type: str
+    expires_at: datetime | None
+    scopes: list[str]
+    connection_id: UUID
+    warning: str | None = None
+
+
+def find_connection(
+    workspace: Workspace, provider_id: str, grant_type: str, name: str | None = None
+) -> Connection | None:
+    """A connection of the workspace by its integration and name; without a name the default one."""
+    rows = Connection.objects.filter(
+        workspace=workspace, integration__provider_id=provider_id, integration__grant_type=grant_type
+    ).select_related("workspace", "integration", "token", "schedule")
+    return rows.filter(is_default=True).first() if name is None else rows.filter(name=name).first()
+
+
+def usable_token(
+    connection: Connection, *, min_ttl: int = DEFAULT_MIN_TTL, actor: Actor, now: datetime | None = None
+) -> UsableToken:
+    """An access token with at least `min_ttl` seconds to live (at most half its lifetime), renewed first if need be.
+
+    A valid token that cannot be renewed is served with a warning. Raises TokenUnavailable. Readers of a token that
+    lives long enough never wait; others wait for one renewal, without a database connection.
+    """
+    moment = now or timezone.now()
+    token = _token_of(connection, moment)
+    warning = None
+    if not _lives(token, min_ttl, moment):
+        connection, token, warning = _renewed(connection, token, min_ttl, moment, now)
+    secrets = _open(token)
+    detail = {"warning": warning} if warning else None
+    record_soon(
+        connection.workspace_id,
+        AuditAction.TOKEN_READ,
+        actor,
+        target_kind="connection",
+        target_id=str(connection.pk),
+        target_label=str(connection),
+        detail=detail,
+    )
+    return UsableToken(
+        access_token=secrets.access_token,
+        token_type=secrets.token_type,
+        expires_at=token.expires_at,
+        scopes=list(connection.granted_scopes),
+        connection_id=connection.pk,
+        warning=warning,
+    )
+
+
+def _token_of(connection: Connection, now: datetime) -> Token:
+    """The stored token, unless the connection's status says that nobody may have it."""
+    token: Token | None = getattr(connection, "token", None)
+    status = connection.status_at(now)
+    if status == ConnectionStatus.RECONNECT_REQUIRED:
+        raise TokenUnavailable(RECONNECT_REQUIRED, connection.last_error_message or sentence(RECONNECT_REQUIRED))
+    if token is None or status == ConnectionStatus.CONFIGURED:
+        raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED))
+    return token
+
+
+def _open(token: Token) -> TokenSecrets:
+    try:
+        return token.open()
+    except SealError as error:
+        raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, sentence("undecryptable"), retry_after=60) from error
+
+
+def _lives(token: Token, min_ttl: int, now: datetime) -> bool:
+    """Whether it lives long enough: `min_ttl`, capped at half the token's lifetime."""
+    if token.expires_at is None or token.lifetime is None:
+        return True
+    wanted = min(timedelta(seconds=max(min_ttl, 0)), token.lifetime / 2)
+    return not token.is_expired(now) and token.expires_at - now >= wanted
+
+
+def _renewed(
+    connection: Connection, token: Token, min_ttl: int, moment: datetime, now: datetime | None
+) -> tuple[Connection, Token, str | None]:
+    if why_not_renewable(connection) is not None:
+        # Valid still, or `_token_of` would have refused it.
+        return connection, token, "The token expires soon and cannot be renewed without a person."
+    outcome = refresh_connection(connection.pk, forced=False, now=now, seen_version=token.version)
+    renewed = getattr(outcome.connection, "token", None)
+    moment = now or timezone.now()
+    if renewed is None:
+        raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED))
+    if renewed.is_expired(moment):
+        raise _unavailable(outcome, moment)
+    if _lives(renewed, min_ttl, moment):
+        return outcome.connection, renewed, None
+    if outcome.refreshed:
+        return outcome.connection, renewed, "Even a fresh token of this provider does not live as long as asked for."
+    return outcome.connection, renewed, f"The token could not be renewed and expires soon. {outcome.message}".strip()
+
+
+def _unavailable(outcome: RefreshOutcome, now: datetime) -> TokenUnavailable:
+    """Why there is no valid token, by the status that the renewal left."""
+    connection = outcome.connection
+    status = connection.status_at(now)
+    message = outcome.message or connection.last_error_message
+    if status == ConnectionStatus.RECONNECT_REQUIRED:
+        return TokenUnavailable(RECONNECT_REQUIRED, message or sentence(RECONNECT_REQUIRED))
+    if status == ConnectionStatus.CONFIGURED:
+        return TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED))
+    if status == ConnectionStatus.MISCONFIGURED:
+        client = connection.integration.client_error_message
+        return TokenUnavailable(MISCONFIGURED, client or message or sentence("invalid_client"))
+    words = message or sentence("temporarily_unavailable")
+    return TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, outcome.retry_after or 5)
