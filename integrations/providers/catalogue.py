@@ -156,8 +156,11 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _on_base_url(definition: dict[str, Any], base_url: str) -> dict[str, Any]:
+    """Endpoints that begin with a slash are paths on the server; a slash alone is the server itself (its issuer)."""
     return {
-        key: base_url + value if key in ENDPOINT_FIELDS and isinstance(value, str) and value.startswith("/") else value
+        key: base_url + (value if value != "/" else "")
+        if key in ENDPOINT_FIELDS and isinstance(value, str) and value.startswith("/")
+        else value
         for key, value in definition.items()
     }
 

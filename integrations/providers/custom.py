@@ -155,7 +155,7 @@ def delete_custom_provider(
     dependants = dependants_of(provider)
     if dependants and (not force or delete_integration is None):
         raise HasDependants(dependants)
-    if delete_integration is not None:
+    if force and delete_integration is not None:
         for integration in integrations_of(provider):
             delete_integration(integration, actor=actor, force=True)
     with transaction.atomic():

@@ -67,6 +67,7 @@ def test_the_catalogue_has_these_providers() -> None:
 
 def test_the_sandbox_is_there_only_while_it_is_configured(settings: Any) -> None:
     assert catalogue()["sandbox"].token_endpoint == f"{SANDBOX}/o/token/"
+    assert catalogue()["sandbox"].issuer == SANDBOX
     settings.SANDBOX_BASE_URL = ""
     assert "sandbox" not in catalogue()
 
