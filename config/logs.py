@@ -16,13 +16,17 @@ REDACTED = "[redacted]"
 # The last net under code that should not have logged a secret at all: parameters and JSON members by name,
 # Authorization headers, and our own API keys, wherever they stand in a message or a traceback.
 _NAMES = (
-    "access_token|refresh_token|id_token|client_secret|client_assertion|code_verifier|code|state|password|secret"
-    "|authorization|api_key|token"
+    "access_token|refresh_token|id_token|client_secret|client_assertion|code_verifier|password|secret|api_key|token"
+    "|authorization"
 )
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {REDACTED}"),
-    (re.compile(rf"(?i)([?&\s(,;]|^)({_NAMES})=([^\s&\"'),;]+)"), rf"\1\2={REDACTED}"),
+    (re.compile(rf"(?i)(?<!\w)({_NAMES})=([^\s&\"'),;]+)"), rf"\1={REDACTED}"),
+    # Only in a query: elsewhere these two are words for harmless things.
+    (re.compile(r"(?i)([?&])(code|state)=([^\s&\"'),;]+)"), rf"\1\2={REDACTED}"),
     (re.compile(rf"(?i)([\"'])({_NAMES})\1\s*:\s*([\"'])(?:\\.|(?!\3).)*\3"), rf"\1\2\1: \3{REDACTED}\3"),
+    # Links that let their bearer in: connect links, invitations, password resets.
+    (re.compile(r"(/(?:connect|invitations?|reset/key|confirm-email)/)[A-Za-z0-9_:.-]{16,}"), rf"\1{REDACTED}"),
     (re.compile(r"\bgr_([A-Za-z0-9]+)_[A-Za-z0-9_-]+"), rf"gr_\1_{REDACTED}"),
     (re.compile(r"\bgAAAA[A-Za-z0-9_-]{20,}={0,2}"), REDACTED),  # Fernet ciphertext
 )

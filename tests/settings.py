@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 
+os.environ.setdefault("ENV_FILE", "")  # a developer's own .env is not what is tested
 os.environ.setdefault("SECRET_KEY", "test-only-" + "k" * 60)
 os.environ.setdefault("FERNET_KEYS", "dGVzdC1vbmx5LWtleS10aGlydHktdHdvLWJ5dGVzISE=")
 os.environ.setdefault("VAR_DIR", tempfile.mkdtemp(prefix="grantry-tests-"))
