@@ -25,9 +25,11 @@ from integrations.connections.commits import DatabaseAway, Patience, give_back_c
 from integrations.connections.connect_links import bind_to_browser, check_request, check_usable, digest, link_actor
 from integrations.connections.errors import FlowRefused, LinkGone, describe_code, message_of
 from integrations.connections.parties import Parties, parties_of, scopes_to_request
+from integrations.connections.policies import refuse_client, refuses_client
+from integrations.connections.revocation import revoke_secrets
 from integrations.connections.storing import Granted, store_extra_later, store_grant
 from integrations.crypto import SealError
-from integrations.models import Connection, ConnectLink, Integration, PendingAuthorization, TokenSecrets
+from integrations.models import Connection, ConnectLink, Integration, PendingAuthorization, Token, TokenSecrets
 from integrations.oauth import grants
 from integrations.oauth.callback import CallbackRefusal, CallbackSuccess, check_issuer, read_callback
 from integrations.oauth.errors import ConfigurationRefused, OAuthError
@@ -296,8 +298,8 @@ def _why_not_permitted(pending: PendingAuthorization, now: datetime) -> _Failed 
         except LinkGone as gone:
             return _Failed(gone.code)
         return None
-    rows = Membership.objects.filter(workspace_id=pending.workspace_id, user_id=pending.user_id, user__is_active=True)
-    membership = rows.first()
+    members = Membership.objects.filter(workspace_id=pending.workspace_id, user__is_active=True)
+    membership = members.filter(user=pending.user).first() if pending.user is not None else None
     if membership is None or Permission.CONNECTION_USE not in permissions_of(membership.role):
         return _Failed("no_permission")
     return None
@@ -325,6 +327,7 @@ def _exchange(
             now=requested_at,
         )
     except OAuthError as error:
+        _alarm_if_nothing_works(pending.integration, error, clock, actor)
         raise _Failed.by(error) from error
     account = _account(parties, answer)
     warning = _check_account(pending, parties, answer, account)
@@ -341,6 +344,16 @@ def _exchange(
     )
     store = partial(_store, pending, granted, clock, actor)
     return Patience(COMMIT_PATIENCE_SECONDS).commit(store), answer, warning
+
+
+def _alarm_if_nothing_works(integration: Integration, error: OAuthError, clock: Clock, actor: Actor) -> None:
+    """A client refused on the first connect is misconfigured. Where tokens exist, they are judged by their renewal."""
+    at_token_endpoint = error.status is not None
+    if not at_token_endpoint or not refuses_client(error):
+        return
+    with transaction.atomic():
+        if not Token.objects.filter(connection__integration=integration).exists():
+            refuse_client(integration, error, now=clock.now(), actor=actor)
 
 
 def _unchanged_parties(pending: PendingAuthorization) -> tuple[Parties, str | None]:
@@ -382,8 +395,6 @@ def _check_account(
     if pending.connect_link_id is None:
         before = pending.connection.account.get("label") or known if pending.connection is not None else known
         return f"This is another account than before: it was {before}."
-    from integrations.connections.revocation import revoke_secrets
-
     revoke_secrets(parties, TokenSecrets(answer.access_token, answer.refresh_token))
     raise _Failed("account_differs")
 

@@ -14,9 +14,9 @@ from integrations.connections.commits import Patience, give_back_connection
 from integrations.connections.parties import parties_of, scopes_to_request
 from integrations.connections.policies import pause_of, pause_provider, refuse_client, refuses_client
 from integrations.connections.storing import Granted, store_extra_later, store_grant
-from integrations.models import Connection, GrantType, Integration
+from integrations.models import Connection, GrantType, Integration, ProviderPause
 from integrations.oauth import grants
-from integrations.oauth.errors import ConfigurationRefused, OAuthError
+from integrations.oauth.errors import ConfigurationRefused, OAuthError, Throttled
 from integrations.outbound import client as outbound
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import AuditResult
@@ -52,6 +52,7 @@ def fetch_token(
     try:
         parties = parties_of(integration, connection, parameters=parameters or {})
         pause_key = parties.pause_key
+        _refuse_while_paused(pause_key, clock.now())
         scopes = scopes_to_request(parties, integration, list(additional_scopes or ()))
         give_back_connection()
         requested_at = clock.now()
@@ -74,6 +75,13 @@ def fetch_token(
     stored = Patience(COMMIT_PATIENCE_SECONDS).commit(store)
     store_extra_later(stored, answer.extra)
     return Connection.objects.select_related("workspace", "integration", "token", "schedule").get(pk=stored.pk)
+
+
+def _refuse_while_paused(key: str, now: datetime) -> None:
+    """A provider's Retry-After binds everybody who would ask it with this client."""
+    until = ProviderPause.objects.filter(key=key, until__gt=now).values_list("until", flat=True).first()
+    if until is not None:
+        raise Throttled("throttled", retry_after=(until - now).total_seconds())
 
 
 def _store(granted: Granted, connection: Connection | None, now: datetime, actor: Actor) -> Connection:

@@ -137,7 +137,10 @@ _OURS: dict[str, tuple[str, str]] = {
     ),
     "not_connected": ("There is no token yet.", "Connect first."),
     "refresh_in_progress": ("A renewal is under way.", "Try again in a moment."),
-    "no_lifetime": ("The token says nothing about itself at the provider.", "Call the provider's API with it."),
+    "untestable": (
+        "The provider has neither a userinfo nor an introspection endpoint, and issued no refresh token.",
+        "Call the provider's API with the token to see whether it works.",
+    ),
     "token_inactive": (
         "The provider says that the access token is no longer active.",
         "Refresh the connection; if that does not help, reconnect with OAuth.",

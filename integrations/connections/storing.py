@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from integrations.connections.parties import Parties
-from integrations.connections.policies import clear_error, recover_integration
+from integrations.connections.policies import ERROR_FIELDS, clear_error, recover_integration
 from integrations.connections.renewal import due_at_for, issued_token, save_extra
 from integrations.models import (
     Connection,
@@ -46,6 +46,9 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
     Call within a transaction. The token's version rises, so that the answer of a refresh under way is discarded.
     """
     integration = granted.integration
+    if connection is not None:
+        # Its name may have changed since it was loaded, or the whole row be gone.
+        connection = Connection.objects.filter(pk=connection.pk, integration=integration).first()
     if connection is None:
         # New names are given one at a time.
         Integration.objects.select_for_update().only("pk").get(pk=integration.pk)
@@ -57,11 +60,12 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
         is_default=not Connection.objects.filter(integration=integration, is_default=True).exists(),
     )
     issued = issued_token(granted.answer, granted.requested_at)
-    if not connection._state.adding:
+    is_new = connection._state.adding
+    if not is_new:
         _replace_token(connection, issued)
     _fill(connection, granted, now, actor)
-    connection.save()
-    if not hasattr(connection, "token"):
+    connection.save(update_fields=None if is_new else _FILLED)
+    if is_new:
         _add_token(connection, issued)
     TokenSchedule.objects.update_or_create(
         connection=connection,
@@ -103,6 +107,21 @@ def _add_token(connection: Connection, issued: IssuedToken) -> None:
         expires_at=issued.expires_at,
         refresh_token_expires_at=issued.refresh_token_expires_at,
     )
+
+
+_FILLED = (
+    "state",
+    "parameters",
+    "additional_scopes",
+    "requested_scopes",
+    "granted_scopes",
+    "provider_version",
+    "connected_at",
+    "connected_by",
+    "account",
+    "updated_at",
+    *ERROR_FIELDS,
+)
 
 
 def _fill(connection: Connection, granted: Granted, now: datetime, actor: Actor) -> None:
