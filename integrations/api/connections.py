@@ -17,26 +17,30 @@ from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, deco
 from integrations.api.parameters import ConnectionId, Force, GrantTypeName, ProviderId
 from integrations.api.presenting import connection_out
 from integrations.api.problems import FieldError, Problem
+from integrations.api.refusals import RETRY_SECONDS
 from integrations.api.schemas.connections import (
     ConnectionChange,
     ConnectionCreate,
     ConnectionOut,
     ConnectionPage,
     DisconnectedOut,
+    RevocationResult,
 )
-from integrations.api.targets import IntegrationTarget, connection_named, find_connection, find_integration
+from integrations.api.targets import IntegrationTarget, find_connection, find_integration
 from integrations.connections.changes import make_default, rename_connection
 from integrations.connections.client_credentials import fetch_token
-from integrations.connections.refresh import refresh_connection as refresh
+from integrations.connections.refresh import RefreshOutcome
+from integrations.connections.refresh import refresh_connection as refresh_now
 from integrations.connections.revocation import delete_connection, disconnect
 from integrations.models import Connection, GrantType
-from integrations.oauth.errors import OAuthError
 from integrations.providers.registry import find_spec, specs_for
+from integrations.providers.scope_rules import check_additional_scopes
 from workspaces.models import Workspace
 from workspaces.roles import KeyScope
 
 router = Router()
 READ, WRITE = KeyScope.CONNECTIONS_READ, KeyScope.CONNECTIONS_WRITE
+NOTHING_TO_REFRESH = frozenset({"nothing_to_refresh", "not_connected", "reconnect_required"})
 
 
 @router.get(
@@ -83,33 +87,29 @@ def list_integration_connections(
         not_configured=SAVED_ONLY,
         name_taken="Test the existing one, or refresh it.",
         wrong_grant_type="Under authorization_code a person connects: make a connect link.",
+        misconfigured="The provider refused; `provider_code` is its code.",
+        temporarily_unavailable="The provider cannot be asked at the moment.",
     ),
 )
 def create_connection(
     request: ApiRequest[IntegrationTarget], provider_id: ProviderId, grant_type: GrantTypeName, body: ConnectionCreate
 ) -> Status[ConnectionOut]:
-    """Make a connection and fetch its token. Where the provider refuses, `status` and `last_error` say so."""
+    """Make a connection and fetch its token. Where the provider refuses, nothing is made."""
     target = request.auth.target
     if target.grant_type != GrantType.CLIENT_CREDENTIALS:
         raise Problem("wrong_grant_type", "A person has to consent under authorization_code. Make a connect link.")
-    integration = target.saved()
+    integration = target.configured()
     _require_own_credentials_unused(body)
+    check_additional_scopes(target.spec, target.grant_type, body.additional_scopes)
     if integration.connections.filter(name=body.name).exists():
         raise Problem("name_taken")
-    try:
-        fetch_token(
-            integration,
-            name=body.name,
-            additional_scopes=body.additional_scopes,
-            parameters=body.parameters,
-            actor=request.auth.actor,
-        )
-    except OAuthError:
-        # The refusal is recorded on the connection, which tells of it; where none came to be, the error does.
-        if not integration.connections.filter(name=body.name).exists():
-            raise
-    connection = connection_named(integration, body.name)
-    assert connection is not None  # noqa: S101 # fetched above, or the error was raised
+    connection = fetch_token(
+        integration,
+        name=body.name,
+        additional_scopes=body.additional_scopes,
+        parameters=body.parameters,
+        actor=request.auth.actor,
+    )
     return Status(201, connection_out(connection, target.spec, timezone.now()))
 
 
@@ -169,17 +169,19 @@ def remove_connection(
     summary="Refresh a connection now",
     openapi_extra=refusals(
         nothing_to_refresh="It has no refresh token.",
+        not_connected="It has no token.",
+        reconnect_required="A person must consent again.",
         temporarily_unavailable="The provider asked for a pause.",
     ),
 )
 def post_refresh(request: ApiRequest[Connection], connection_id: ConnectionId) -> ConnectionOut:
     """Renew the token, whatever its age. 200 also when the provider refused: `status` and `last_error` say so."""
-    outcome = refresh(request.auth.target.pk, forced=True, actor=request.auth.actor)
-    if outcome.code == "nothing_to_refresh":
-        raise Problem("nothing_to_refresh", outcome.message)
-    if outcome.code == "paused":
-        raise Problem("temporarily_unavailable", outcome.message, retry_after=outcome.retry_after)
-    return _out(_again(request.auth.target))
+    before = request.auth.target.last_error_at
+    outcome = refresh_now(request.auth.target.pk, forced=True, actor=request.auth.actor)
+    asked = outcome.refreshed or outcome.connection.last_error_at != before
+    if not asked:
+        _refuse_unasked(outcome)
+    return _out(outcome.connection)
 
 
 @router.post(
@@ -192,7 +194,19 @@ def post_refresh(request: ApiRequest[Connection], connection_id: ConnectionId) -
 def post_disconnect(request: ApiRequest[Connection], connection_id: ConnectionId) -> DisconnectedOut:
     """Revoke the refresh token, then the access token (RFC 7009), and forget both; the connection stays."""
     revocation = disconnect(request.auth.target, actor=request.auth.actor)
-    return DisconnectedOut(**_out(_again(request.auth.target)).model_dump(), revocation=revocation.result)
+    return DisconnectedOut(
+        **_out(_again(request.auth.target)).model_dump(), revocation=RevocationResult(revocation.result)
+    )
+
+
+def _refuse_unasked(outcome: RefreshOutcome) -> None:
+    """The provider was not asked at all: say why, instead of showing an unchanged connection."""
+    if outcome.code in NOTHING_TO_REFRESH:
+        raise Problem(outcome.code, outcome.message)
+    if outcome.code == "undecryptable":
+        raise Problem("undecryptable")
+    if outcome.code:
+        raise Problem("temporarily_unavailable", outcome.message, retry_after=outcome.retry_after or RETRY_SECONDS)
 
 
 def _page(workspace: Workspace, found: QuerySet[Connection], cursor: str, limit: int) -> ConnectionPage:

@@ -118,13 +118,13 @@ def put_integration(
     openapi_extra=refusals(has_dependants="It has connections."),
 )
 def remove_integration(
-    request: ApiRequest[IntegrationTarget],
+    request: ApiRequest[Integration],
     provider_id: ProviderId,
     grant_type: GrantTypeName,
     force: Force = False,
 ) -> Status[None]:
     """Revoke its tokens at the provider, then delete it with its connections."""
-    delete_integration(request.auth.target.saved(), actor=request.auth.actor, force=force)
+    delete_integration(request.auth.target, actor=request.auth.actor, force=force)
     return Status(204, None)
 
 
@@ -146,7 +146,7 @@ def post_test(
 
     The answer is 200 also when the test fails: look at `ok`.
     """
-    integration = request.auth.target.saved()
+    integration = request.auth.target.configured()
     connection = connection_named(integration, body.connection if body else None)
     return _test_out(test_connection(integration, connection, actor=request.auth.actor))
 
@@ -173,7 +173,7 @@ def post_connect_link(
     if target.grant_type != GrantType.AUTHORIZATION_CODE:
         raise Problem("wrong_grant_type", "No person consents under client_credentials. Fetch a token instead.")
     url, link = create_connect_link(
-        target.saved(),
+        target.configured(),
         connection_name=wanted.connection,
         parameters=wanted.parameters,
         additional_scopes=wanted.additional_scopes,

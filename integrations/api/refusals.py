@@ -8,10 +8,12 @@ from typing import Any
 from integrations.api.problems import PROBLEMS, FieldError, Problem
 from integrations.api.validation import verb_errors
 from integrations.connections.changes import NameTaken
-from integrations.connections.errors import FlowRefused, TokenUnavailable
+from integrations.connections.commits import DatabaseAway
+from integrations.connections.errors import FlowRefused, TokenUnavailable, message_of
 from integrations.crypto import SealError
 from integrations.errors import HasDependants
-from integrations.oauth.errors import OAuthError
+from integrations.models import Connection
+from integrations.oauth.errors import ConfigurationRefused, ErrorClass, OAuthError
 from integrations.providers.custom import InvalidDefinition
 from integrations.providers.registry import ProviderNotFound
 from integrations.providers.rendering import ParameterRefused
@@ -24,9 +26,11 @@ FLOW_FIELDS = {
     "parameter_refused": "parameters",
     "return_url_refused": "return_url",
     "invalid_scope": "additional_scopes",
-    "scopes_refused": "additional_scopes",
+    "scope_refused": "additional_scopes",
     "invalid_name": "connection",
 }
+DATABASE_AWAY = "The database does not answer at the moment. A token that was issued is kept and stored later."
+PASSING = frozenset({ErrorClass.THROTTLED, ErrorClass.OUTAGE, ErrorClass.TRANSIENT})
 RETRY_SECONDS = 30  # where a provider is away and did not say for how long
 
 
@@ -53,11 +57,13 @@ def _token_unavailable(error: TokenUnavailable) -> Problem:
 
 
 def _oauth_error(error: OAuthError) -> Problem:
+    if field := FLOW_FIELDS.get(error.code) if isinstance(error, ConfigurationRefused) else None:
+        return _one_field(field, message_of(error))
     extra = {"provider_code": error.code}
-    if error.permanent:
-        return Problem("misconfigured", error.message, extra=extra)
-    wait = error.retry_after or RETRY_SECONDS
-    return Problem("temporarily_unavailable", error.message, extra=extra, retry_after=wait)
+    if error.error_class in PASSING:
+        wait = error.retry_after or RETRY_SECONDS
+        return Problem("temporarily_unavailable", message_of(error), extra=extra, retry_after=wait)
+    return Problem("misconfigured", message_of(error), extra=extra)
 
 
 def _has_dependants(error: HasDependants) -> Problem:
@@ -78,6 +84,8 @@ REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     OAuthError: _oauth_error,
     RateLimited: lambda error: Problem("rate_limited", retry_after=error.retry_after),
     SealError: lambda error: Problem("undecryptable"),
+    Connection.DoesNotExist: lambda error: Problem("not_found"),  # deleted while the call was under way
+    DatabaseAway: lambda error: Problem("temporarily_unavailable", DATABASE_AWAY, retry_after=RETRY_SECONDS),
 }
 
 

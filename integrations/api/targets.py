@@ -10,6 +10,7 @@ from integrations.api.problems import Problem
 from integrations.models import Connection, CustomProvider, GrantType, Integration
 from integrations.providers.base import ProviderSpec
 from integrations.providers.registry import ProviderNotFound, find_newest_spec, find_spec
+from integrations.providers.setup import is_configured
 from workspaces.models import Workspace
 
 
@@ -30,9 +31,9 @@ class IntegrationTarget:
     grant_type: GrantType
     integration: Integration | None
 
-    def saved(self) -> Integration:
-        """The integration. Raises Problem `not_configured` while nothing is saved."""
-        if self.integration is None:
+    def configured(self) -> Integration:
+        """The integration. Raises Problem `not_configured` while its client credentials are not saved."""
+        if self.integration is None or not is_configured(self.spec, self.integration):
             raise Problem(
                 "not_configured",
                 f"{self.spec.name} is not set up for this grant type. Save its client credentials first (PUT).",
@@ -71,12 +72,12 @@ def find_integration(workspace: Workspace, path: Path) -> IntegrationTarget:
     return IntegrationTarget(workspace, spec, GrantType(grant_type), integration)
 
 
-def find_saved_integration(workspace: Workspace, path: Path) -> IntegrationTarget:
+def find_saved_integration(workspace: Workspace, path: Path) -> Integration:
     """`{provider_id}/{grant_type}` of an integration that exists as a row."""
-    target = find_integration(workspace, path)
-    if target.integration is None:
+    integration = find_integration(workspace, path).integration
+    if integration is None:
         raise Problem("not_found")
-    return target
+    return integration
 
 
 def find_connection(workspace: Workspace, path: Path) -> Connection:

@@ -77,6 +77,7 @@ class ProblemShape(BaseModel):
     request_id: str | None = Field(description="Quote it when asking for help; it is in the audit trail and the logs.")
     errors: list[ProblemError] = Field(default=[], description="With `invalid_request`: every unusable value.")
     required_scope: str | None = Field(default=None, description="With `insufficient_scope`.")
+    provider_code: str | None = Field(default=None, description="The code with which a provider refused a fetch.")
     dependants: list[str] = Field(default=[], description="With `has_dependants`: what depends on it.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -70,12 +71,21 @@ class ConnectionPage(Output):
     next: str | None = NEXT
 
 
+class RevocationResult(StrEnum):
+    """What became of the token at the provider (RFC 7009)."""
+
+    REVOKED = "revoked"
+    UNSUPPORTED = "unsupported"
+    FAILED = "failed"
+    NOTHING = "nothing"
+
+
 class DisconnectedOut(ConnectionOut):
     """A connection whose token was given up."""
 
     model_config = ConfigDict(title="Disconnected connection")
 
-    revocation: Literal["revoked", "unsupported", "failed", "nothing"] = Field(
+    revocation: RevocationResult = Field(
         description="`revoked`: the provider confirmed it (RFC 7009). `unsupported`: it has no revocation endpoint. "
         "`failed`: it refused or did not answer; the token is forgotten here. `nothing`: there was no token."
     )
