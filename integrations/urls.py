@@ -1,4 +1,60 @@
-"""Routes of the integrations app."""
+"""Routes of the integrations app: pages under `/w/<workspace>/integrations/`, the callback, connect links, the API."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path, register_converter
+
+from integrations.connections.views import authorization, checks, detail, links, listing, removal, setup
+from integrations.models import GrantType
+from integrations.providers import views as providers
+
+
+class GrantTypeConverter:
+    """Matches the two grant types only, so that `custom/new/` and its like can never be taken for an integration."""
+
+    regex = "|".join(GrantType.values)
+
+    def to_python(self, value: str) -> str:
+        """The value as it is."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """The value as it is."""
+        return str(value)
+
+
+register_converter(GrantTypeConverter, "grant_type")
+
+PAGES = "w/<slug:workspace>/integrations/"
+ONE = PAGES + "<slug:provider_id>/<grant_type:grant_type>/"
+CONNECTION = ONE + "connections/<uuid:connection_id>/"
 
 app_name = "integrations"
-urlpatterns: list = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path(PAGES, listing.integrations, name="list"),
+    path(PAGES + "custom/new/", providers.custom_new, name="custom_new"),
+    path(PAGES + "custom/<slug:provider_id>/edit/", providers.custom_edit, name="custom_edit"),
+    path(PAGES + "custom/<slug:provider_id>/delete/", removal.provider_delete, name="provider_delete"),
+    path(ONE, detail.overview, name="detail"),
+    path(ONE + "overview/", detail.overview, name="overview"),
+    path(ONE + "configuration/", setup.configuration, name="configuration"),
+    path(ONE + "scopes/", setup.scopes, name="scopes"),
+    path(ONE + "connections/", detail.connections, name="connections"),
+    path(ONE + "connections/new/", authorization.connection_new, name="connection_new"),
+    path(ONE + "activity/", detail.activity, name="activity"),
+    path(ONE + "connect/", authorization.connect, name="connect"),
+    path(ONE + "fetch-token/", checks.fetch_token, name="fetch_token"),
+    path(ONE + "test/", checks.test, name="test"),
+    path(ONE + "connect-links/", links.connect_link_create, name="connect_link_create"),
+    path(ONE + "delete/", removal.integration_delete, name="integration_delete"),
+    path(CONNECTION, detail.connection, name="connection"),
+    path(CONNECTION + "change/", detail.connection_change, name="connection_change"),
+    path(CONNECTION + "refresh/", checks.refresh, name="refresh"),
+    path(CONNECTION + "disconnect/", removal.disconnect, name="disconnect"),
+    path(CONNECTION + "delete/", removal.connection_delete, name="connection_delete"),
+    # Without a trailing slash: this exact address is registered at every provider.
+    path("oauth/callback", authorization.oauth_callback, name="oauth_callback"),
+    path("oauth/callback/result/<uuid:reference>/", authorization.callback_result, name="callback_result"),
+    path("connect/<str:token>/", links.connect_link, name="connect_link"),
+    path("api/v1/", include("integrations.api.urls")),
+]

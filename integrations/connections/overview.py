@@ -1,0 +1,148 @@
+"""What the overview says about a connection: a headline to act on, scopes side by side, when to look again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from integrations.models import Connection, ConnectionStatus, GrantType, Token, TokenSchedule
+from integrations.providers.base import ProviderSpec
+from workspaces.time_words import duration_words
+
+POLL_SECONDS = 2  # while a renewal is under way
+WATCH_AHEAD = timedelta(minutes=15)  # a page that stays open longer than this before the renewal is not woken for it
+FIRST_SCOPES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The first line of the access token's card, and what stands beside it."""
+
+    title: str
+    note: str = ""
+    tone: str = ""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeRow:
+    """One scope: what it is for, whether it is always asked, whether it was granted."""
+
+    name: str
+    description: str
+    base: bool
+    state: str  # granted, missing (asked and not granted), new (needed now, not asked then)
+
+    @property
+    def stem(self) -> str:
+        """The beginning that all scopes of a provider share: everything up to the last slash of a URL's host."""
+        head, separator, tail = self.name.partition("://")
+        host, slash, _ = tail.partition("/")
+        return f"{head}{separator}{host}{slash}" if separator and slash else ""
+
+    @property
+    def leaf(self) -> str:
+        """The part that tells it from the others."""
+        return self.name[len(self.stem) :]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeTable:
+    """Requested, granted and needed scopes side by side."""
+
+    rows: tuple[ScopeRow, ...]
+
+    @property
+    def granted(self) -> int:
+        """How many were granted."""
+        return sum(row.state == "granted" for row in self.rows)
+
+    @property
+    def open(self) -> int:
+        """How many are needed and not granted."""
+        return len(self.rows) - self.granted
+
+    @property
+    def first(self) -> tuple[ScopeRow, ...]:
+        """Those shown at once: everything open, and a few granted ones."""
+        return self.rows[: max(self.open, FIRST_SCOPES)]
+
+    @property
+    def rest(self) -> tuple[ScopeRow, ...]:
+        """Those behind "show all"."""
+        return self.rows[len(self.first) :]
+
+
+def scope_table(
+    spec: ProviderSpec, grant_type: GrantType, connection: Connection | None, needed: Iterable[str]
+) -> ScopeTable:
+    """Compare what is needed now with what was requested and granted then (scope drift); open ones first."""
+    known = {scope.name: scope.description for scope in (*spec.suggested_scopes, *spec.scopes_for(grant_type))}
+    base = set(spec.base_scopes(grant_type))
+    requested = connection.requested_scopes if connection else []
+    granted = set(connection.granted_scopes) if connection else set()
+    rows = [
+        ScopeRow(
+            name,
+            known.get(name, ""),
+            name in base,
+            "granted" if name in granted else "missing" if name in requested else "new",
+        )
+        for name in dict.fromkeys([*requested, *needed, *sorted(granted)])
+    ]
+    return ScopeTable(tuple(sorted(rows, key=lambda row: (row.state == "granted", not row.base))))
+
+
+def token_of(connection: Connection | None) -> Token | None:
+    """The connection's token, if it has one."""
+    return getattr(connection, "token", None) if connection else None
+
+
+def schedule_of(connection: Connection | None) -> TokenSchedule | None:
+    """The connection's schedule, if it has one."""
+    return getattr(connection, "schedule", None) if connection else None
+
+
+def due_at(connection: Connection | None) -> datetime | None:
+    """When the token is renewed next; None when nothing will renew it."""
+    schedule = schedule_of(connection)
+    return schedule.refresh_due_at if schedule and token_of(connection) else None
+
+
+def headline(connection: Connection | None, now: datetime) -> Headline:
+    """Say how long the token is good for, or why there is none."""
+    token = token_of(connection)
+    if connection is None or token is None:
+        return Headline("No token yet", tone="idle")
+    status = connection.status_at(now)
+    if status == ConnectionStatus.RECONNECT_REQUIRED:
+        return Headline("Consent is needed again", tone="bad", expires_at=token.expires_at)
+    if token.expires_at is None:
+        return Headline("Good until revoked", "the provider announced no end")
+    if token.is_expired(now):
+        if status == ConnectionStatus.CONNECTED and due_at(connection):
+            return Headline("Being renewed", tone="waiting", expires_at=token.expires_at)
+        return Headline("Expired", tone="bad", expires_at=token.expires_at)
+    left = duration_words(token.expires_at - now)
+    tone = "" if status == ConnectionStatus.CONNECTED else "waiting"
+    return Headline(f"Good for {left}", tone=tone, expires_at=token.expires_at)
+
+
+def is_renewing(connection: Connection | None, now: datetime) -> bool:
+    """Whether a renewal is under way, or due and about to be picked up."""
+    schedule, due = schedule_of(connection), due_at(connection)
+    if schedule is None or due is None:
+        return False
+    leased = schedule.lease_until is not None and schedule.lease_until > now
+    return leased or due <= now
+
+
+def look_again(connection: Connection | None, now: datetime) -> str:
+    """The htmx trigger with which the page refreshes itself: often while renewing, once when due, else never."""
+    if is_renewing(connection, now):
+        return f"load delay:{POLL_SECONDS}s"
+    due = due_at(connection)
+    if due is None or due - now > WATCH_AHEAD:
+        return ""
+    return f"load delay:{int((due - now).total_seconds()) + 1}s"

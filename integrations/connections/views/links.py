@@ -1,0 +1,128 @@
+"""Connect links: made by a member, used once by someone outside the workspace."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_http_methods, require_POST
+
+from integrations.connections.authorization import start_authorization
+from integrations.connections.connect_links import create_connect_link, find_link, link_actor
+from integrations.connections.errors import FlowRefused, LinkGone
+from integrations.connections.forms import ConnectLinkForm
+from integrations.connections.integration_page import load_page
+from integrations.connections.views.authorization import (
+    PERIOD,
+    TRIES,
+    UNPROCESSABLE,
+    browser_binding,
+    keep_link_token,
+    leave_for,
+    too_many,
+)
+from integrations.connections.views.detail import connections_response
+from integrations.connections.views.header import actor_of
+from integrations.models import ConnectLink, GrantType
+from integrations.providers.base import ProviderSpec
+from integrations.providers.oauth_provider import provider_for
+from integrations.providers.registry import ProviderNotFound, find_spec
+from workspaces.access import workspace_view
+from workspaces.errors import RateLimited
+from workspaces.http import WorkspaceRequest
+from workspaces.rate_limits import hit
+from workspaces.roles import Permission
+
+GONE = 410
+
+
+@require_POST
+@workspace_view(Permission.CONNECTION_USE)
+def connect_link_create(request: WorkspaceRequest, provider_id: str, grant_type: str) -> HttpResponse:
+    """Make a link; the answer shows its URL this once."""
+    page = load_page(request, provider_id, grant_type, timezone.now())
+    form = ConnectLinkForm(request.POST, page=page)
+    if page.integration is None or not page.is_configured or not page.needs_person:
+        return connections_response(request, page, link_form=form, status=UNPROCESSABLE)
+    if not form.is_valid():
+        return connections_response(request, page, link_form=form, linking=True, status=UNPROCESSABLE)
+    try:
+        hit("connect-link", str(request.user.pk), limit=TRIES, seconds=PERIOD)
+        url, link = create_connect_link(
+            page.integration,
+            connection_name=form.cleaned_data["name"],
+            parameters=form.parameters,
+            return_url=form.cleaned_data["return_url"],
+            actor=actor_of(request),
+        )
+    except RateLimited as error:
+        return too_many(request, error)
+    except FlowRefused as refused:
+        form.add_error(None, f"{refused.message} {refused.next_step}")
+        return connections_response(request, page, link_form=form, linking=True, status=UNPROCESSABLE)
+    return connections_response(request, page, link_url=url, link=link)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@ensure_csrf_cookie
+def connect_link(request: HttpRequest, token: str) -> HttpResponse:
+    """Who asks for what, with one form; its POST leaves for the consent page."""
+    try:
+        hit("connect-link-page", request.client_address, limit=TRIES * 2, seconds=PERIOD)  # type: ignore[attr-defined]
+        link = find_link(token, timezone.now())
+        spec = find_spec(link.workspace, link.integration.provider_id)
+    except RateLimited as error:
+        return too_many(request, error)
+    except LinkGone as gone:
+        return link_gone(request, gone)
+    except ProviderNotFound:
+        return link_gone(request, LinkGone("unknown_link"))
+    if request.method != "POST":
+        return link_page(request, link, spec)
+    try:
+        started = start_authorization(
+            link.integration,
+            binding=browser_binding(request),
+            user=None,
+            link=link,
+            connection_name=link.connection_name,
+            additional_scopes=link.additional_scopes,
+            parameters=link.parameters,
+            actor=link_actor(link, request.request_id),  # type: ignore[attr-defined] # set by RequestIdMiddleware
+        )
+    except LinkGone as gone:
+        return link_gone(request, gone)
+    except FlowRefused as refused:
+        return link_page(request, link, spec, refused=refused)
+    keep_link_token(request, link.pk, token)
+    return leave_for(request, started, spec)
+
+
+def link_page(
+    request: HttpRequest, link: ConnectLink, spec: ProviderSpec, *, refused: FlowRefused | None = None
+) -> HttpResponse:
+    """What the workspace asks for, in the provider's words where it has some."""
+    known = {
+        scope.name: scope.description
+        for scope in (*spec.suggested_scopes, *spec.scopes_for(GrantType.AUTHORIZATION_CODE))
+    }
+    names = provider_for(spec, link.integration.grant_type).effective_scopes(
+        integration_additional=link.integration.additional_scopes, connection_additional=link.additional_scopes
+    )
+    context = {
+        "link": link,
+        "spec": spec,
+        "scopes": [(name, known.get(name, "")) for name in names],
+        "refused": refused,
+    }
+    return render(request, "connections/link.html", context, status=UNPROCESSABLE if refused else 200)
+
+
+def link_gone(request: HttpRequest, gone: LinkGone) -> HttpResponse:
+    """A link that cannot be used, and why."""
+    return render(
+        request, "connections/link_gone.html", {"gone": gone}, status=404 if gone.code == "unknown_link" else GONE
+    )

@@ -1,0 +1,71 @@
+"""The Integrations page."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from integrations.connections.cards import AVAILABLE, SECTIONS, Entry, Filters, filtered, load_entries
+from integrations.models import ConnectionStatus, GrantType
+from workspaces.access import workspace_view
+from workspaces.http import WorkspaceRequest
+from workspaces.roles import Permission
+
+OFTEN_FIRST = 6
+SANDBOX = "sandbox"
+
+
+@require_safe
+@workspace_view(Permission.WORKSPACE_VIEW)
+def integrations(request: WorkspaceRequest) -> HttpResponse:
+    """Everything set up and everything that could be; with htmx the results alone."""
+    entries = load_entries(request.workspace, request.can, timezone.now())
+    filters = read_filters(request)
+    nothing_yet = all(entry.status == ConnectionStatus.NOT_CONFIGURED for entry in entries)
+    if nothing_yet and filters.is_empty and not request.htmx:
+        return render(request, "integrations/first_run.html", first_run(entries))
+    context = {
+        "listing": filtered(entries, filters),
+        "filters": filters,
+        "total": len(entries),
+        "links": filter_links(filters),
+        "available": AVAILABLE,
+    }
+    template = "integrations/list.html#results" if request.htmx else "integrations/list.html"
+    return render(request, template, context)
+
+
+def read_filters(request: WorkspaceRequest) -> Filters:
+    """The filters of the URL; words that are none of ours count as no filter."""
+    get = request.GET.get
+    status, grant = get("status", ""), get("grant", "")
+    return Filters(
+        q=get("q", "").strip()[:100],
+        status=status if status in SECTIONS else "",
+        category=get("category", "")[:100],
+        grant=grant if grant in GrantType.values else "",
+    )
+
+
+def filter_links(filters: Filters) -> dict[str, str]:
+    """Beginnings of the filters' links: each keeps the other filters, the template adds its own value."""
+    now = {"q": filters.q, "status": filters.status, "category": filters.category, "grant": filters.grant}
+    return {
+        name: "?" + urlencode({key: value for key, value in now.items() if value and key != name})
+        for name in ("status", "category", "grant")
+    }
+
+
+def first_run(entries: list[Entry]) -> dict[str, object]:
+    """What the page says while nothing is set up."""
+    real = [entry for entry in entries if entry.spec.provider_id != SANDBOX]
+    popular = sorted(real, key=lambda entry: (not entry.spec.popular, entry.spec.name.casefold()))
+    return {
+        "sandbox": next((entry for entry in entries if entry.spec.provider_id == SANDBOX), None),
+        "often": popular[:OFTEN_FIRST],
+        "total": len(real),
+    }
