@@ -15,8 +15,10 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.run-installed  ## make .venv and install what requirements.lock pins
+	@true
 
 install-dev: $(VENV)/.dev-installed
+	@true
 
 $(PY):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found. Install it, or name it: PYTHON=/path/to/python make …"; exit 1; }

@@ -114,12 +114,14 @@ class Supervisor:
         try:
             self._watch(is_ready, on_ready, should_stop)
         finally:
+            if self._prefixed:
+                self._say("Stopping …")
             self._stop_all()
             self._lifeline.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        if self._failed:
-            self._say(self._failed)
+        if self._failed or self._prefixed:
+            self._say(self._failed or "Stopped.")
         return 1 if self._failed else 0
 
     def _watch(
