@@ -14,7 +14,7 @@ import weakref
 from multiprocessing import util as multiprocessing_util
 
 from django.conf import settings
-from django.db import DatabaseError, DataError, IntegrityError, connection
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
 from workspaces.models import AuditEvent, Workspace
 
@@ -127,7 +127,8 @@ def _insert(events: list[AuditEvent]) -> None:
     for event in events:
         # An INSERT that was rolled back has left these set; the next one must not reuse the number.
         event.pk, event._state.adding = None, True
-    AuditEvent.objects.bulk_create(events, batch_size=500)
+    with transaction.atomic():
+        AuditEvent.objects.bulk_create(events, batch_size=500)
 
 
 def _of_existing_workspaces(events: list[AuditEvent]) -> list[AuditEvent]:
