@@ -79,6 +79,7 @@ MIDDLEWARE = [
     "config.probes.AnyHostMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "workspaces.middleware.CanonicalHostMiddleware",
+    "config.static_compression.CompressStaticFiles",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
