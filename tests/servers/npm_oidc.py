@@ -16,7 +16,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "oidc_provider"
 CODE_CLIENT = ("code-client", "code-client-secret-0123456789-abcdefghij")
-SERVICE_CLIENT = ("service-client", "service-client-secret-0123456789-abcdefghij")
+SERVICE_CLIENT = ("service-client", "service:client%secret+0123456789/abcdef=&ghij")
 
 
 @dataclass(frozen=True)

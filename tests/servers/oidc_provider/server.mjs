@@ -30,7 +30,8 @@ const provider = new Provider(issuer, {
     },
     {
       client_id: 'service-client',
-      client_secret: 'service-client-secret-0123456789-abcdefghij',
+      // RFC 6749 §2.3.1 wants these characters form-encoded before Basic; this server decodes them.
+      client_secret: 'service:client%secret+0123456789/abcdef=&ghij',
       redirect_uris: [],
       grant_types: ['client_credentials'],
       response_types: [],
@@ -89,6 +90,8 @@ provider.use(async (ctx, next) => {
   if (ctx.oidc?.route === 'token') {
     requests.push({
       grant_type: ctx.oidc.body?.grant_type ?? null,
+      // It takes either from a client with a secret (never both at once), so a test has to look which one came.
+      client_authentication: ctx.headers.authorization ? 'client_secret_basic' : ctx.oidc.body?.client_secret ? 'client_secret_post' : 'none',
       refresh_token: digest(ctx.oidc.body?.refresh_token),
       status: ctx.status,
       error: ctx.body?.error ?? null,
