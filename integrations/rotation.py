@@ -30,9 +30,14 @@ class Progress:
     unreadable: int = 0
 
 
-def rotate(
-    *, dry_run: bool = False, report: Callable[[str, Progress], None] = lambda _name, _progress: None
-) -> Progress:
+type_Report = Callable[[str, Progress], None]
+
+
+def _silent(_name: str, _progress: Progress) -> None:
+    """Report nothing."""
+
+
+def rotate(*, dry_run: bool = False, report: type_Report = _silent) -> Progress:
     """Re-encrypt everything under the first key. `report` is called after each batch with the model's name."""
     progress = Progress()
     for model in encrypted_models():

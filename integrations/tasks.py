@@ -92,5 +92,5 @@ def _send_nudge() -> None:
                 "socket_connect_timeout": NUDGE_TIMEOUT_SECONDS,
             }
             refresh_due.apply_async(connection=broker, retry=False, expires=30)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (whatever a broker's client raises: no request may fail by it)
         logger.warning("The worker could not be nudged: %s", type(error).__name__)

@@ -252,6 +252,8 @@ def settle(
         renewal.save_extra(renewed.version, job.connection, answer.extra)
     elif applied == Applied.GONE:
         _revoke_late_answer(job, renewed)
+    else:
+        patience.commit(partial(leases.release, job.lease))
     return applied
 
 

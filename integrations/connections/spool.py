@@ -36,16 +36,33 @@ def folder() -> Path:
 def put(renewed: Renewed) -> Path:
     """Write an answer so that it survives the process: to a temporary name, synced, then renamed. Raises OSError."""
     folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = uuid.uuid4().hex
-    path, unfinished = folder() / f"{name}{SUFFIX}", folder() / f"{name}.part"
+    path = folder() / f"{uuid.uuid4().hex}{SUFFIX}"
+    _write(path, crypto.seal(_to_json(renewed), _context(path)))
+    return path
+
+
+def reseal() -> int:
+    """Encrypt kept answers anew under the first key (key rotation). Returns how many cannot be read."""
+    unreadable = 0
+    for path in _files():
+        try:
+            _write(path, crypto.reseal(path.read_bytes(), _context(path)))
+        except FileNotFoundError:
+            continue  # drained meanwhile
+        except crypto.SealError:
+            unreadable += 1
+    return unreadable
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f"{uuid.uuid4().hex}.part")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(crypto.seal(_to_json(renewed), _context(path)))
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
     _sync_folder()
-    return path
 
 
 def drain(store: Callable[[Renewed], object]) -> int:

@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="claim a single batch")
         parser.add_argument("--limit", type=int, default=BATCH, help="rows in a claim (default: %(default)s)")
 
-    def handle(self, *args: Any, once: bool, limit: int, **options: Any) -> None:
+    def handle(self, *_args: Any, once: bool, limit: int, **_options: Any) -> None:
         if limit < 1:
             raise CommandError("--limit is at least 1.")
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from integrations.connections import spool
 from integrations.rotation import Progress, rotate
 
 
@@ -19,16 +20,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="count, change nothing")
 
-    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+    def handle(self, *_args: Any, dry_run: bool, **_options: Any) -> None:
         progress = rotate(dry_run=dry_run, report=self._report)
         done = "would be re-encrypted" if dry_run else "re-encrypted"
         self.stdout.write(
             f"{progress.seen} values: {progress.rotated} {done}, {progress.current} were under the first key already, "
             f"{progress.changed_meanwhile} changed meanwhile (they are under the first key)."
         )
-        if progress.unreadable:
+        unreadable = progress.unreadable + (0 if dry_run else spool.reseal())
+        if unreadable:
             raise CommandError(
-                f"{progress.unreadable} values cannot be opened with the configured keys and were left alone. "
+                f"{unreadable} values cannot be opened with the configured keys and were left alone. "
                 "Keep the old keys, and put the missing one back into FERNET_KEYS."
             )
 

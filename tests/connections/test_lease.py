@@ -1,0 +1,112 @@
+"""Claims: nobody ever gets a row that somebody else has."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection as database
+
+from integrations.connections.lease import GRACE, LEASE, claim_due, claim_one, due, release
+from integrations.models import GrantType, TokenSchedule
+from tests.connections.conftest import NOW
+from tests.factories import make_connection, make_integration, make_workspace
+from workspaces.models import Workspace
+
+
+def make_due(workspace: Workspace, count: int) -> None:
+    """`count` connections that are due, the first longest."""
+    integration = make_integration(workspace, "github", GrantType.AUTHORIZATION_CODE)
+    for number in range(count):
+        make_connection(
+            integration,
+            f"c{number:03}",
+            issued_at=NOW - timedelta(hours=1),
+            due_at=NOW - timedelta(seconds=count - number),
+        )
+
+
+def test_it_claims_what_is_due_oldest_first_and_once(workspace: Workspace) -> None:
+    make_due(workspace, 5)
+    first = claim_due(3, NOW)
+    names = TokenSchedule.objects.filter(pk__in=[lease.connection_id for lease in first])
+    assert sorted(names.values_list("connection__name", flat=True)) == ["c000", "c001", "c002"]
+    assert len(claim_due(3, NOW)) == 2
+    assert claim_due(3, NOW) == []
+
+
+def test_what_is_not_due_or_never_due_is_left(workspace: Workspace) -> None:
+    integration = make_integration(workspace)
+    make_connection(integration, "later", issued_at=NOW, due_at=NOW + timedelta(seconds=1))
+    make_connection(integration, "never", issued_at=NOW, lifetime=None)
+    assert claim_due(10, NOW) == []
+
+
+def test_a_lease_without_outcome_is_claimed_again_after_its_end_and_grace(workspace: Workspace) -> None:
+    make_due(workspace, 1)
+    [lease] = claim_due(1, NOW)
+    assert claim_due(1, NOW + LEASE + GRACE) == []
+    assert claim_one(lease.connection_id, NOW + LEASE) is None
+    [again] = claim_due(1, NOW + LEASE + GRACE + timedelta(seconds=1))
+    assert again.lease_id != lease.lease_id
+    assert not release(lease)
+    assert release(again)
+
+
+def test_a_call_is_not_sent_when_the_lease_could_end_before_the_answer(workspace: Workspace) -> None:
+    make_due(workspace, 1)
+    [lease] = claim_due(1, NOW)
+    assert lease.may_still_send(NOW + timedelta(seconds=30))
+    assert not lease.may_still_send(NOW + timedelta(seconds=31))
+
+
+def test_one_connection_can_be_claimed_before_it_is_due(workspace: Workspace) -> None:
+    connection = make_connection(make_integration(workspace), issued_at=NOW)
+    lease = claim_one(connection.pk, NOW)
+    assert lease is not None
+    assert claim_one(connection.pk, NOW) is None
+    release(lease)
+    assert claim_one(connection.pk, NOW) is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_batches_never_claim_the_same_row() -> None:
+    make_due(make_workspace(), 60)
+    start, claimed, lock = threading.Barrier(6), [], threading.Lock()
+
+    def work() -> None:
+        start.wait()
+        try:
+            while leases := claim_due(7, NOW):
+                with lock:
+                    claimed.extend(lease.connection_id for lease in leases)
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(claimed) == len(set(claimed))
+    # A batch passes rows that another one is claiming: what is left over is claimed by the next.
+    rest = claim_due(100, NOW)
+    assert len(claimed) + len(rest) == 60
+
+
+@pytest.mark.services
+@pytest.mark.skipif(database.vendor != "postgresql", reason="PostgreSQL plans; SQLite has no partial-index statistics")
+@pytest.mark.django_db(transaction=True)
+def test_the_claim_uses_the_partial_index() -> None:
+    workspace = make_workspace()
+    make_due(workspace, 300)
+    TokenSchedule.objects.filter(connection__name__gt="c010").update(refresh_due_at=NOW + timedelta(days=1))
+    with database.cursor() as cursor:
+        cursor.execute("ANALYZE integrations_tokenschedule")
+        cursor.execute("SET enable_seqscan = off")
+    plan = due(NOW)[:5].explain()
+    with database.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = on")
+    assert "schedule_due" in plan
+    assert "Sort" not in plan
