@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MAX_DEPTH = 3  # how far into nested objects the tables go
@@ -129,7 +129,10 @@ def _call(document: Mapping[str, Any], base_url: str, method: str, path: str, op
         scope=operation.get("x-required-scope", ""),
         parameters=tuple(_parameter(document, parameter) for parameter in operation["parameters"]),
         body=tuple(_fields(document, body_schema)),
-        answer=tuple(_fields(document, _content_schema(operation["responses"][success]))),
+        # In an answer every field is there; the word would say nothing.
+        answer=tuple(
+            replace(row, required=False) for row in _fields(document, _content_schema(operation["responses"][success]))
+        ),
         answers=tuple(_answer(document, status, answer) for status, answer in sorted(operation["responses"].items())),
         curl=_curl(document, base_url, method, path, body_schema),
     )
