@@ -267,6 +267,9 @@ STORAGES = {
 
 LOGGING = logging_settings(env.str("LOG_LEVEL", default="INFO"))
 
+# Token reads are recorded by a thread within a second; off, they wait for `audit.flush()` (tests).
+AUDIT_BACKGROUND_FLUSH = True
+
 # Lifetimes that both the engine and its tests read.
 PENDING_AUTHORIZATION_SECONDS = 600
 CONNECT_LINK_SECONDS = 24 * 3600
