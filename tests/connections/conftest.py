@@ -74,7 +74,7 @@ def _own_var(settings: Any, tmp_path: Path) -> Iterator[None]:
 
 
 def token_answer(
-    access_token: str = "access-2", refresh_token: str | None = "refresh-2", **more: Any
+    access_token: str = "access-2", refresh_token: str | None = "refresh-2", **more: Any  # noqa: S107 (made up)
 ) -> dict[str, Any]:
     """What a token endpoint answers."""
     answer: dict[str, Any] = {"access_token": access_token, "token_type": "Bearer", "expires_in": 3600}
