@@ -2,6 +2,10 @@
 
 from django.apps import AppConfig
 
+from config.celery import app as celery_app
+
+__all__ = ["GrantryConfig", "celery_app"]  # @shared_task binds to the app that has been imported by then
+
 
 class GrantryConfig(AppConfig):
     """Registers the project as an app, so that its management commands and checks are found."""

@@ -115,7 +115,7 @@ def redis_transport_options() -> dict[str, Any]:
     return {
         "visibility_timeout": 120,
         "socket_connect_timeout": 2,
-        "socket_timeout": 5,
+        "socket_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 15,
         "max_retries": 1,

@@ -50,6 +50,14 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # The sandbox authorization server of `manage.py up`: its provider exists only while this is set.
 SANDBOX_BASE_URL = env.str("SANDBOX_BASE_URL", default="").rstrip("/")
+# Its clients by grant type (id, secret), so that a new workspace can try it without registering anything.
+SANDBOX_CLIENTS = {
+    "authorization_code": (env.str("SANDBOX_CLIENT_ID", default=""), env.str("SANDBOX_CLIENT_SECRET", default="")),
+    "client_credentials": (
+        env.str("SANDBOX_SERVICE_CLIENT_ID", default=""),
+        env.str("SANDBOX_SERVICE_CLIENT_SECRET", default=""),
+    ),
+}
 
 INSTALLED_APPS = [
     "config.apps.GrantryConfig",
@@ -78,10 +86,10 @@ MIDDLEWARE = [
     "config.logs.RequestIdLogMiddleware",
     "config.probes.AnyHostMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "workspaces.middleware.CanonicalHostMiddleware",
     "config.static_compression.CompressStaticFiles",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "workspaces.middleware.CanonicalHostMiddleware",  # after CSP: the page for a refused host name has the policy too
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
