@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
 from workspaces.access import workspace_view
@@ -35,7 +36,9 @@ def audit_log(request: WorkspaceRequest) -> HttpResponse:
         "may_export": Permission.AUDIT_EXPORT in request.can,
     }
     template = "workspaces/audit.html#results" if request.htmx else "workspaces/audit.html"
-    return render(request, template, context)
+    response = render(request, template, context)
+    patch_vary_headers(response, ["HX-Request"])  # Back must not show the part as if it were the page
+    return response
 
 
 @require_safe
