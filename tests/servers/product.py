@@ -71,17 +71,17 @@ def clean_environment(var_dir: Path, **extra: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_product(**extra: str) -> Iterator[Product]:
-    """Start `manage.py up`, wait for its three lines, stop it at the end.
+def running_product(*arguments: str, port: int | None = None, **extra: str) -> Iterator[Product]:
+    """Start `manage.py up` with these arguments and settings, wait for its three lines, stop it at the end.
 
     Uses the kind of database and broker that the test run uses: SQLite and the embedded broker, or a fresh PostgreSQL
     database and a Redis database.
     """
     with tempfile.TemporaryDirectory(prefix="grantry-product-") as folder, fresh_database_url() as services:
         var_dir = Path(folder)
-        environment = clean_environment(var_dir, **services, **extra)
+        environment = clean_environment(var_dir, **{"ENV_FILE": "", **services, **extra})
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "up", "--port", str(free_port_pair())],
+            [sys.executable, "manage.py", "up", "--port", str(port or free_port_pair()), *arguments],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -98,6 +98,7 @@ def running_product(**extra: str) -> Iterator[Product]:
             _wait_until_ready(product, ready)
             yield product
         finally:
+            sys.stdout.write("\n".join(product.log[-200:]))  # pytest shows it when a test fails
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(30)
