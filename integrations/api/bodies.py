@@ -23,7 +23,12 @@ class UnusableBody(Exception):
 
 
 def require_small_body(request: HttpRequest) -> None:
-    """Refuse a body beyond the cap before it is read. (Without Content-Length, Django reads no body at all.)"""
+    """Refuse a body beyond the cap, or of unknown length, before it is read.
+
+    Under WSGI, Django reads nothing without Content-Length: a chunked body would look like none.
+    """
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower() and "Content-Length" not in request.headers:
+        raise Problem("length_required")
     try:
         length = int(request.headers.get("Content-Length") or 0)
     except ValueError:

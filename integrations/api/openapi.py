@@ -85,7 +85,7 @@ def _usual(details: Mapping[str, Any], auth: ApiKeyAuth | None) -> dict[str, str
     has_body = "requestBody" in details
     codes += ["not_found"] * ("path" in places)
     codes += ["invalid_request"] * (has_body or "query" in places)
-    codes += ["invalid_json", "body_too_large"] * has_body
+    codes += ["invalid_json", "length_required", "body_too_large"] * has_body
     return {code: PROBLEMS[code].meaning for code in codes}
 
 

@@ -52,6 +52,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "nothing_to_refresh": ProblemKind(409, "Nothing to refresh", "No refresh token, and no way to fetch a new one."),
     "builtin_provider": ProblemKind(409, "Built-in provider", "Only custom providers can be changed or deleted."),
     "wrong_grant_type": ProblemKind(409, "Wrong grant type", "The call exists for the other grant type only."),
+    "length_required": ProblemKind(411, "A length is required", "Send the body with Content-Length, not in chunks."),
     "body_too_large": ProblemKind(413, "The body is too large", "Bodies may have 256 KB."),
     "invalid_request": ProblemKind(
         422, "Some values are not usable", "`errors` names each field and what to do about it."

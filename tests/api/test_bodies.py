@@ -50,6 +50,13 @@ def test_a_body_over_the_cap_is_413_before_it_is_read(api: ApiClient) -> None:
     assert response.json()["code"] == "body_too_large"
 
 
+def test_a_chunked_body_is_411_instead_of_silently_empty(api: ApiClient) -> None:
+    headers = {"Authorization": f"Bearer {api.key}", "Transfer-Encoding": "chunked"}
+    response = api.http.generic("PUT", f"/api/v1{GITHUB}", b"", content_type="application/json", headers=headers)
+    assert response.status_code == 411
+    assert response.json()["code"] == "length_required"
+
+
 @pytest.mark.parametrize(
     ("body", "field", "words"),
     [
