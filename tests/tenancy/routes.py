@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.urls import URLPattern, URLResolver, get_resolver
+
+PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @dataclass(frozen=True)
@@ -32,4 +35,4 @@ def _walk(resolver: URLResolver, prefix: str, namespace: str) -> Iterator[Route]
             inner = f"{namespace}{entry.namespace}:" if entry.namespace else namespace
             yield from _walk(entry, template, inner)
         elif isinstance(entry, URLPattern):
-            yield Route(template, f"{namespace}{entry.name or ''}", tuple(entry.pattern.converters))
+            yield Route(template, f"{namespace}{entry.name or ''}", tuple(PLACEHOLDER.findall(template)))
