@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from integrations.connections.views import authorization, checks, detail, links, listing, removal, setup
+from integrations.connections.views import authorization, checks, detail, links, listing, removal, sandbox, setup
 from integrations.models import GrantType
 from integrations.providers import views as providers
 
@@ -32,6 +32,7 @@ CONNECTION = ONE + "connections/<uuid:connection_id>/"
 app_name = "integrations"
 urlpatterns: list[URLPattern | URLResolver] = [
     path(PAGES, listing.integrations, name="list"),
+    path(PAGES + "sandbox/connect/", sandbox.sandbox_connect, name="sandbox_connect"),
     path(PAGES + "custom/new/", providers.custom_new, name="custom_new"),
     path(PAGES + "custom/<slug:provider_id>/edit/", providers.custom_edit, name="custom_edit"),
     path(PAGES + "custom/<slug:provider_id>/delete/", removal.provider_delete, name="provider_delete"),

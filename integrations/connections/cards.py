@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from integrations.connections.integration_page import NEEDS_ATTENTION, IntegrationPage, NextStep, make_page
+from integrations.connections.overview import due_at
 from integrations.connections.status import StatusExplanation
 from integrations.connections.usage import reads_by_connection
 from integrations.models import Connection, ConnectionStatus, GrantType
@@ -81,7 +82,7 @@ class Entry:
     @property
     def renews_at(self) -> datetime | None:
         """The next renewal among its connections."""
-        times = [due for connection in self.page.connections if (due := _due_at(connection))]
+        times = [due for connection in self.page.connections if (due := due_at(connection))]
         return min(times, default=None)
 
     @property
@@ -99,10 +100,6 @@ class Entry:
     def requested_scopes(self) -> int:
         """How many scopes were requested, over its connections."""
         return sum(len(connection.requested_scopes) for connection in self.page.connections)
-
-
-def _due_at(connection: Connection) -> datetime | None:
-    return connection.schedule.refresh_due_at if hasattr(connection, "schedule") else None
 
 
 @dataclass(frozen=True, slots=True)

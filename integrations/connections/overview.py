@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from integrations.models import Connection, ConnectionStatus, GrantType, Token, TokenSchedule
+from integrations.models import Connection, ConnectionState, ConnectionStatus, GrantType, Token, TokenSchedule
 from integrations.providers.base import ProviderSpec
 from workspaces.time_words import duration_words
 
@@ -23,6 +23,7 @@ class Headline:
     note: str = ""
     tone: str = ""
     expires_at: datetime | None = None
+    is_near: bool = False  # the time of day says enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,28 +106,33 @@ def schedule_of(connection: Connection | None) -> TokenSchedule | None:
 
 
 def due_at(connection: Connection | None) -> datetime | None:
-    """When the token is renewed next; None when nothing will renew it."""
+    """When the token is renewed next; None when nothing will renew it, or not before something is mended."""
     schedule = schedule_of(connection)
-    return schedule.refresh_due_at if schedule and token_of(connection) else None
+    if connection is None or schedule is None or token_of(connection) is None:
+        return None
+    renews = connection.state in (ConnectionState.CONNECTED, ConnectionState.DEGRADED)
+    return schedule.refresh_due_at if renews and not connection.integration.client_error_code else None
 
 
 def headline(connection: Connection | None, now: datetime) -> Headline:
     """Say how long the token is good for, or why there is none."""
     token = token_of(connection)
     if connection is None or token is None:
-        return Headline("No token yet", tone="idle")
+        return Headline("Disconnected" if connection and connection.connected_at else "No token yet", tone="idle")
     status = connection.status_at(now)
-    if status == ConnectionStatus.RECONNECT_REQUIRED:
-        return Headline("Consent is needed again", tone="bad", expires_at=token.expires_at)
     if token.expires_at is None:
+        if status == ConnectionStatus.RECONNECT_REQUIRED:
+            return Headline("Consent is needed again", tone="bad")
         return Headline("Good until revoked", "the provider announced no end")
+    is_near = abs(token.expires_at - now) < timedelta(hours=12)
+    if status == ConnectionStatus.RECONNECT_REQUIRED:
+        return Headline("Consent is needed again", "", "bad", token.expires_at, is_near)
     if token.is_expired(now):
-        if status == ConnectionStatus.CONNECTED and due_at(connection):
-            return Headline("Being renewed", tone="waiting", expires_at=token.expires_at)
-        return Headline("Expired", tone="bad", expires_at=token.expires_at)
-    left = duration_words(token.expires_at - now)
+        renewing = status == ConnectionStatus.CONNECTED and due_at(connection) is not None
+        title, tone = ("Being renewed", "waiting") if renewing else ("Expired", "bad")
+        return Headline(title, "", tone, token.expires_at, is_near)
     tone = "" if status == ConnectionStatus.CONNECTED else "waiting"
-    return Headline(f"Good for {left}", tone=tone, expires_at=token.expires_at)
+    return Headline(f"Good for {duration_words(token.expires_at - now)}", "", tone, token.expires_at, is_near)
 
 
 def is_renewing(connection: Connection | None, now: datetime) -> bool:

@@ -101,6 +101,7 @@ class SetupForm(forms.Form):
         self.fields["client_secret"].widget = SecretInput(
             {**MONO, "maxlength": 4096}, stored_hint=secret_tail(integration)
         )
+        self.fields["client_secret"].required = not self.secret_stored
         if not self.secret_stored:
             del self.fields["clear_client_secret"]
         if not connected:
@@ -159,6 +160,9 @@ class SetupForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Check what concerns several fields: a new client id, and each parameter's form."""
         cleaned = super().clean() or {}
+        if cleaned.get("token_endpoint_auth_method") == ClientAuth.NONE and self.has_error("client_secret", "required"):
+            del self.errors["client_secret"]  # a public client has none
+            cleaned["client_secret"] = ""
         if self.breaks_connections(cleaned) and not cleaned.get("confirm_client_id"):
             self.add_error(
                 "client_id",
@@ -241,16 +245,25 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 SEPARATOR_WORDS = {" ": "Space", ",": "Comma", "+": "Plus", ";": "Semicolon", "|": "Bar"}
 
 
+class DefaultingChoiceField(forms.ChoiceField):
+    """A choice that always has a value: what is left out is the initial one."""
+
+    def clean(self, value: Any) -> Any:
+        """The value, or the initial one."""
+        return super().clean(value or self.initial)
+
+
 def step_of(field: str) -> int:
     """The number (from 1) of the step that has the field; errors of no field belong to the first."""
     return next((number for number, (_, names) in enumerate(STEPS, 1) if field in names), 1)
 
 
-def _endpoint(label: str, placeholder: str, help_text: str = "") -> forms.CharField:
+def _endpoint(label: str, placeholder: str, help_text: str = "", *, required: bool = False) -> forms.CharField:
     return forms.CharField(
         label=label,
         max_length=2000,
-        required=False,  # the definition's rules say which are needed, by grant type
+        required=required,
+        error_messages={"required": f"Enter the {label.lower()}."},
         help_text=help_text,
         widget=forms.TextInput({**MONO, "placeholder": placeholder, "inputmode": "url"}),
     )
@@ -264,14 +277,16 @@ class ProviderForm(forms.Form):
         label="Grant types",
         choices=GrantType.choices,
         widget=forms.CheckboxSelectMultiple,
+        initial=[GrantType.AUTHORIZATION_CODE.value],
         error_messages={"required": "Choose at least one grant type."},
     )
     authorization_endpoint = _endpoint(
         "Authorization endpoint",
         "https://id.example.com/oauth2/authorize",
         "Where people consent. Not asked for a service account.",
+        required=True,
     )
-    token_endpoint = _endpoint("Token endpoint", "https://id.example.com/oauth2/token")
+    token_endpoint = _endpoint("Token endpoint", "https://id.example.com/oauth2/token", required=True)
     revocation_endpoint = _endpoint(
         "Revocation endpoint",
         "https://id.example.com/oauth2/revoke",
@@ -283,17 +298,15 @@ class ProviderForm(forms.Form):
         "https://id.example.com/userinfo",
         "Says whose account is connected, and tests the connection.",
     )
-    token_endpoint_auth_method = forms.ChoiceField(
+    token_endpoint_auth_method = DefaultingChoiceField(
         label="Client authentication",
         choices=CLIENT_AUTH_CHOICES,
         widget=forms.RadioSelect,
-        required=False,
         initial=ClientAuth.CLIENT_SECRET_BASIC.value,
     )
-    pkce = forms.ChoiceField(
+    pkce = DefaultingChoiceField(
         label="PKCE",
         choices=(("S256", "S256 (recommended)"), ("off", "Off: the server is known to refuse it")),
-        required=False,
         initial="S256",
     )
     required_scopes = forms.CharField(
@@ -308,26 +321,20 @@ class ProviderForm(forms.Form):
         help_text="Requested as well. More can be added to the integration at any time.",
         widget=TagsInput({"class": "g-mono"}),
     )
-    scope_separator = forms.ChoiceField(
+    scope_separator = DefaultingChoiceField(
         label="Scopes are separated by",
         choices=[(separator, SEPARATOR_WORDS[separator]) for separator in SCOPE_SEPARATORS],
-        required=False,
         initial=" ",
         help_text="Space, as RFC 6749 has it, unless the provider’s documentation says otherwise.",
     )
 
-    def clean_token_endpoint_auth_method(self) -> str:
-        """Basic unless chosen otherwise."""
-        return str(self.cleaned_data["token_endpoint_auth_method"]) or ClientAuth.CLIENT_SECRET_BASIC.value
-
-    def clean_pkce(self) -> str:
-        """S256 unless switched off."""
-        return str(self.cleaned_data["pkce"]) or "S256"
-
-    def clean_scope_separator(self) -> str:
-        """A space unless chosen otherwise; the field would strip it."""
-        chosen = self.data.get("scope_separator") or " "
-        return chosen if chosen in SCOPE_SEPARATORS else " "
+    def clean(self) -> dict[str, Any]:
+        """A service account alone needs no authorization endpoint."""
+        cleaned = super().clean() or {}
+        alone = cleaned.get("grant_types") == [GrantType.CLIENT_CREDENTIALS.value]
+        if alone and self.has_error("authorization_endpoint", "required"):
+            del self.errors["authorization_endpoint"]
+        return cleaned
 
     def definition(self) -> dict[str, Any]:
         """The API shape of what was typed so far, whether or not it is complete."""

@@ -42,6 +42,11 @@ class Preview:
     problem: str
     expression: str
 
+    @property
+    def expression_parts(self) -> list[str]:
+        """The expression's two segments, between which a line may break."""
+        return self.expression.rsplit(".", 1)
+
 
 class _Recorded(Exception):
     """Carries the prepared request out of the protocol code, before anything is sent."""
@@ -70,14 +75,15 @@ def preview(spec: ProviderSpec, grant_type: GrantType, *, client_id: str, redire
         provider = provider_for(spec, grant_type)
         server = provider.server({parameter.key: f"{STAND_IN}" for parameter in spec.parameters})
         scopes = provider.effective_scopes(integration_additional=())
-        client = OAuthClient(client_id or "client_id", STAND_IN, ClientAuthMethod(spec.token_endpoint_auth_method))
+        client = OAuthClient(client_id or "‹step 2›", STAND_IN, ClientAuthMethod(spec.token_endpoint_auth_method))
         if grant_type == GrantType.AUTHORIZATION_CODE:
             requests.append(_authorization_request(server, client, scopes, redirect_uri))
             requests.append(_token_request(server, client, grant_type, scopes, redirect_uri))
         else:
             requests.append(_token_request(server, client, grant_type, scopes, redirect_uri))
     except OAuthError as error:
-        problem = error.next_step
+        missing = error.code == "missing_endpoint"
+        problem = "Appears as soon as the endpoints are entered." if missing else error.next_step
     except (ParameterRefused, TemplateRefused) as error:
         problem = str(error)
     return Preview(grant_type, tuple(requests), problem, spec.expression(grant_type))

@@ -54,6 +54,15 @@
     if (use) use.setAttribute("href", use.getAttribute("href").replace(/#.*/, hidden ? "#eye-off" : "#eye"));
   });
 
+  // A form that htmx sent stays on the page, and may be sent again.
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const form = event.target.closest("form");
+    if (!form) return;
+    delete form.dataset.sent;
+    delete form.dataset.leaving;
+    form.removeAttribute("aria-busy");
+  });
+
   // Back in history brings the page as it was left, its "sent" mark included.
   addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("form")) {

@@ -265,7 +265,7 @@ def callback_result(request: HttpRequest, reference: UUID) -> HttpResponse:
         "at": datetime.fromisoformat(outcome["at"]) if outcome.get("at") else None,
         **result_links(request, outcome),
     }
-    return render(request, "connections/result.html", context, status=200 if outcome["ok"] else 400)
+    return render(request, "connections/result.html", context)
 
 
 def result_links(request: HttpRequest, outcome: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         "token": token,
         "has_token": token is not None,
         "due_at": due,
-        "margin": token.expires_at - due if token and token.expires_at and due else None,
+        "margin": token.expires_at - due if token and token.expires_at and due and due < token.expires_at else None,
         "is_renewing": overview_words.is_renewing(shown, page.now),
         "look_again": overview_words.look_again(shown, page.now),
         "live_url": page.url("connection", connection_id=shown.pk) if shown else page.url("detail"),
@@ -80,8 +80,8 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         "removal": disconnect_removal(page, shown)
         if shown and token and Permission.CONNECTION_USE in request.can
         else None,
-        "expression": page.spec.expression(page.grant_type),
-        "token_api_path": f"/api/v1/integrations/{page.spec.provider_id}/{page.grant_type}/token",
+        "expression": page.spec.expression(page.grant_type).rsplit(".", 1),
+        "token_api_parts": ["api", "v1", "integrations", page.spec.provider_id, page.grant_type, "token"],
     }
 
 

@@ -10,13 +10,13 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from integrations.connections.cards import AVAILABLE, SECTIONS, Entry, Filters, filtered, load_entries
+from integrations.connections.views.sandbox import PROVIDER_ID, is_offered
 from integrations.models import ConnectionStatus, GrantType
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
 
 OFTEN_FIRST = 6
-SANDBOX = "sandbox"
 
 
 @require_safe
@@ -62,10 +62,10 @@ def filter_links(filters: Filters) -> dict[str, str]:
 
 def first_run(entries: list[Entry]) -> dict[str, object]:
     """What the page says while nothing is set up."""
-    real = [entry for entry in entries if entry.spec.provider_id != SANDBOX]
+    real = [entry for entry in entries if entry.spec.provider_id != PROVIDER_ID]
     popular = sorted(real, key=lambda entry: (not entry.spec.popular, entry.spec.name.casefold()))
     return {
-        "sandbox": next((entry for entry in entries if entry.spec.provider_id == SANDBOX), None),
+        "sandbox": is_offered() and any(entry.spec.provider_id == PROVIDER_ID for entry in entries),
         "often": popular[:OFTEN_FIRST],
         "total": len(real),
     }
