@@ -73,7 +73,7 @@ def _own_var(settings: Any, tmp_path: Path) -> Iterator[None]:
     shutil.rmtree(tmp_path / "spool", ignore_errors=True)
 
 
-def token_answer(access_token: str = "access-2", refresh_token: str | None = "refresh-2", **more: Any) -> Any:  # noqa: S107
+def token_answer(access_token: str = "access-2", refresh_token: str | None = "refresh-2", **more: Any) -> Any:
     """What a token endpoint answers."""
     answer: dict[str, Any] = {"access_token": access_token, "token_type": "Bearer", "expires_in": 3600}
     if refresh_token is not None:
