@@ -1,4 +1,4 @@
-"""The brand marks that are shipped: names a provider's `brand_icon` may take.
+"""How a provider looks: names its `brand_icon` may take, and hues its `color` may take.
 
 They are Simple Icons slugs, kept in `static/vendor/simple-icons/sprite.svg`, which
 `python -m tests.ui.refresh_vendor` writes from this list. Any other provider gets a monogram.
@@ -14,3 +14,9 @@ okta openid pagerduty quickbooks reddit sentry shopify snowflake splunk spotify 
 twitch typeform webflow x xero zendesk zoho zoom
 """
 BRAND_MARKS: tuple[str, ...] = tuple(_NAMES.split())
+
+# The palette of monograms, `g-hue-…` in grantry.css; white text is readable on each.
+HUES = (
+    "slate", "blue", "azure", "cyan", "teal", "green", "olive",
+    "amber", "orange", "red", "pink", "plum", "violet", "indigo",
+)  # fmt: skip

@@ -25,6 +25,7 @@ from integrations.providers.rendering import (
     check_value,
     placeholders,
 )
+from workspaces.brand_marks import BRAND_MARKS, HUES
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}", re.ASCII)
@@ -38,7 +39,7 @@ type_Found = Iterator[tuple[str, str]]
 def broken_rules(spec: ProviderSpec, *, allowed_hosts: list[str]) -> dict[str, list[str]]:
     """Every rule that the definition breaks, as field → sentences; empty when it may be used."""
     errors: dict[str, list[str]] = {}
-    for rule in (_required_fields, _parameters, _placeholders, _patterns, _scopes, _extras):
+    for rule in (_required_fields, _parameters, _placeholders, _patterns, _scopes, _extras, _look):
         for field, sentence in rule(spec):
             errors.setdefault(field, []).append(sentence)
     for field, sentence in _endpoints(spec, allowed_hosts):
@@ -58,6 +59,14 @@ def _required_fields(spec: ProviderSpec) -> type_Found:
     for grant_type in spec.scopes:
         if not spec.supports(grant_type):
             yield "scopes", f"Add the grant type {grant_type.value}, or remove its scopes."
+
+
+def _look(spec: ProviderSpec) -> type_Found:
+    """A name without a mark or hue would fall back to grey letters, unnoticed."""
+    if spec.brand_icon and spec.brand_icon not in BRAND_MARKS:
+        yield "brand_icon", f"There is no brand mark “{spec.brand_icon}”. Leave it out for a monogram, or vendor the mark."
+    if spec.color not in HUES:
+        yield "color", f"Choose one of {', '.join(HUES)}."
 
 
 def _endpoints(spec: ProviderSpec, allowed_hosts: list[str]) -> type_Found:

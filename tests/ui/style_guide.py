@@ -19,8 +19,9 @@ from django.template import engines
 from django.urls import include, path
 from django.utils import timezone
 
+from workspaces.brand_marks import HUES
 from workspaces.roles import Permission
-from workspaces.templatetags.ui import HUES, STATUS_BADGES
+from workspaces.templatetags.ui import STATUS_BADGES
 from workspaces.widgets import SecretInput, TagsInput
 
 PAGE = Path(__file__).with_name("style_guide.html")

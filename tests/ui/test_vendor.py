@@ -11,8 +11,8 @@ import pytest
 from django.core.management import call_command
 
 from tests.ui.refresh_vendor import ICONS, PACKAGES, VENDOR, sha256_of, without_source_map
-from workspaces.brand_marks import BRAND_MARKS
-from workspaces.templatetags.ui import CALLOUT_ICONS, GRANT_TYPES, HUES, STATUS_BADGES
+from workspaces.brand_marks import BRAND_MARKS, HUES
+from workspaces.templatetags.ui import CALLOUT_ICONS, GRANT_TYPES, STATUS_BADGES
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = json.loads((VENDOR / "manifest.json").read_text())["files"]

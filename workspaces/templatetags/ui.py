@@ -20,19 +20,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from workspaces import time_words
-from workspaces.brand_marks import BRAND_MARKS
+from workspaces.brand_marks import BRAND_MARKS, HUES
 from workspaces.charts import LifeBar, stacked_bars, token_life_bar
 
 register = template.Library()
 
 ICON_SPRITE = "vendor/tabler-icons/sprite.svg"
 BRAND_SPRITE = "vendor/simple-icons/sprite.svg"
-
-# The palette of monograms, `g-hue-…` in grantry.css; white text is readable on each.
-HUES = (
-    "slate", "blue", "azure", "cyan", "teal", "green", "olive",
-    "amber", "orange", "red", "pink", "plum", "violet", "indigo",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
