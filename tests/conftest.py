@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 from django.test import Client
 
@@ -15,6 +16,12 @@ from tests.servers.scripted import ScriptedServer, scripted_server
 from workspaces import audit
 from workspaces.models import User, Workspace
 from workspaces.roles import Role
+
+# The same examples in every run: what a property test finds is found by whoever wrote it, not by the next person's build.
+# `make test ARGS=--hypothesis-profile=explore` looks further.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 IN_CI = os.environ.get("GRANTRY_CI") == "1"
 

@@ -64,7 +64,7 @@ def _required_fields(spec: ProviderSpec) -> type_Found:
 def _look(spec: ProviderSpec) -> type_Found:
     """A name without a mark or hue would fall back to grey letters, unnoticed."""
     if spec.brand_icon and spec.brand_icon not in BRAND_MARKS:
-        yield "brand_icon", f"There is no brand mark “{spec.brand_icon}”. Leave it out for a monogram, or vendor the mark."
+        yield "brand_icon", f"There is no brand mark “{spec.brand_icon}”. Leave it out for a monogram."
     if spec.color not in HUES:
         yield "color", f"Choose one of {', '.join(HUES)}."
 

@@ -87,7 +87,7 @@ def check_value(parameter: Parameter, value: object) -> str:
         raise ParameterRefused(parameter.key, f"Enter a value for {parameter.label}.")
     if len(value) > MAX_VALUE_LENGTH:
         raise ParameterRefused(parameter.key, f"{parameter.label} has more than {MAX_VALUE_LENGTH} characters.")
-    if any(character < " " or character == "\x7f" for character in value):
+    if any(character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in value):
         raise ParameterRefused(parameter.key, f"{parameter.label} contains line breaks or control characters.")
     if parameter.type == "dropdown":
         if value not in parameter.options:

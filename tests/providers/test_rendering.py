@@ -159,6 +159,12 @@ def test_only_text_is_a_value(value: object) -> None:
         render(IN_HOST, value)
 
 
+@pytest.mark.parametrize("template", [IN_PATH, IN_QUERY, IN_HOST])
+def test_half_a_surrogate_pair_is_refused_instead_of_failing_to_encode(template: str) -> None:
+    with pytest.raises(ParameterRefused, match="control characters"):
+        render(template, "\ud800", ANYTHING)
+
+
 def test_a_missing_value_falls_back_to_the_default() -> None:
     assert render_endpoint(IN_HOST, {}, [parameter(default="acme")]) == "https://acme.example.com/token"
     with pytest.raises(ParameterRefused, match="Enter a value for Instance"):
