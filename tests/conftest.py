@@ -17,7 +17,7 @@ from workspaces import audit
 from workspaces.models import User, Workspace
 from workspaces.roles import Role
 
-# The same examples in every run: what a property test finds is found by whoever wrote it, not by the next person's build.
+# The same examples in every run: what a property test finds is found by its author, not by the next person's build.
 # `make test ARGS=--hypothesis-profile=explore` looks further.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
