@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,26 +14,13 @@ from tests.flows.conftest import provider_definition
 from tests.flows.visitor import connect_by_link
 from tests.servers.npm_oidc import CODE_CLIENT, OIDCServer, npm_oidc_server
 from tests.servers.product import Product, free_port_pair, running_product
+from tests.servers.program import Program
 
 pytestmark = [pytest.mark.node, pytest.mark.processes]
 
 INTEGRATION = "/integrations/custom_certified/authorization_code"
 TOKEN_SECONDS = 22  # renewed after about 17, at the next beat
 SCOPES = ("integrations:read", "integrations:write", "connections:read", "connections:write", "tokens:read")
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program with a key, over HTTP."""
-
-    url: str
-    key: str
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        headers = {"Authorization": f"Bearer {self.key}"}
-        answer = requests.request(method, f"{self.url}/api/v1{path}", json=body, headers=headers, timeout=30)
-        assert answer.ok, (answer.status_code, answer.text)
-        return answer.json()
 
 
 @pytest.fixture(scope="module")

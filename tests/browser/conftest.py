@@ -1,0 +1,69 @@
+"""One running product and one browser for all journeys of a file; people come and go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.person import Person, person_in
+from tests.servers.chromium import shared_chromium, why_missing
+from tests.servers.product import Product, running_product
+from tests.servers.program import Program
+from workspaces.roles import KeyScope
+
+TOKEN_SECONDS = 20  # renewed by itself after about 16, at the next beat
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; skipped with a line where it is missing."""
+    if reason := why_missing():
+        pytest.skip(reason)
+    with shared_chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def product(browser: Browser) -> Iterator[Product]:
+    """`manage.py up` with tokens so short that a journey sees one renew, and without rate limits."""
+    with running_product(SANDBOX_TOKEN_SECONDS=str(TOKEN_SECONDS), RATE_LIMIT_SCALE="0") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def program(product: Product) -> Program:
+    """A program with every scope in the demo workspace."""
+    return make_program(product, "demo")
+
+
+def make_program(product: Product, workspace: str) -> Program:
+    """A program with every scope in a workspace."""
+    scopes = [argument for scope in KeyScope for argument in ("--scope", scope.value)]
+    made = json.loads(product.manage("create_api_key", workspace, "--name", "nightly-sync", *scopes))
+    return Program(product.url, made["key"])
+
+
+@pytest.fixture(scope="session")
+def signed_in(browser: Browser, product: Product) -> Any:
+    """Cookies of a browser in which the demo's owner has signed in once."""
+    with person_in(browser, product) as owner:
+        owner.sign_in()
+        return owner.context.storage_state()
+
+
+@pytest.fixture
+def visitor(browser: Browser, product: Product) -> Iterator[Callable[..., Person]]:
+    """Makes people with browsers of their own; options are those of a browser context."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(person_in(browser, product, **options))
+
+
+@pytest.fixture
+def owner(visitor: Callable[..., Person], signed_in: Any) -> Person:
+    """The demo's owner, signed in."""
+    return visitor(storage_state=signed_in)
