@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import cache_control
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from integrations.api.api import api
@@ -28,6 +29,7 @@ def _reference(public_base_url: str) -> Reference:
 
 
 @require_safe
+@gzip_page
 @cache_control(max_age=300)
 def openapi_json(request: HttpRequest) -> HttpResponse:
     """The OpenAPI 3.1 document; the same for everybody."""
@@ -35,8 +37,9 @@ def openapi_json(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@gzip_page
 def reference(request: HttpRequest) -> HttpResponse:
-    """The reference page, drawn from the document."""
+    """The reference page, drawn from the document. Compressed: it is long, and has no secret to guess at (BREACH)."""
     return render(request, "api/reference.html", {"reference": _reference(settings.PUBLIC_BASE_URL)})
 
 
