@@ -18,7 +18,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from integrations.connections.authorization import (
@@ -183,8 +183,7 @@ def in_words(error: OAuthError | FlowRefused) -> tuple[str, str]:
 # --- coming back ------------------------------------------------------------------------------------------------------
 
 
-@require_safe
-@never_cache
+@require_GET
 def oauth_callback(request: HttpRequest) -> HttpResponse:
     """Take the provider's answer, and leave for an address that carries none of it (RFC 9700 §4.2.4).
 

@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from integrations.connections.cards import AVAILABLE, SECTIONS, Entry, Filters, filtered, load_entries
 from integrations.connections.views.sandbox import PROVIDER_ID, is_offered
@@ -20,6 +21,7 @@ OFTEN_FIRST = 6
 
 
 @require_safe
+@vary_on_headers("HX-Request")
 @workspace_view(Permission.WORKSPACE_VIEW)
 def integrations(request: WorkspaceRequest) -> HttpResponse:
     """Everything set up and everything that could be; with htmx the results alone."""
