@@ -112,16 +112,15 @@ def test_a_refused_client_is_told_on_the_configuration(as_alice: Client, workspa
 
 
 def test_a_secret_that_no_key_opens_is_told_and_kept(as_alice: Client, delegated: Integration, settings: Any) -> None:
-    table = Integration._meta.db_table
     with database.cursor() as cursor:
-        cursor.execute(f"SELECT client_secret FROM {table}")
+        cursor.execute("SELECT client_secret FROM integrations_integration")
         before = bytes(cursor.fetchone()[0])
     settings.FERNET_KEYS = ["b3RoZXItdGVzdC1rZXktdGhpcnR5LXR3by1ieXRlcyE="]
     page = as_alice.get(url("configuration", delegated))
     assert page.status_code == 200
     assert "cannot be opened" in page.content.decode()
     with database.cursor() as cursor:
-        cursor.execute(f"SELECT client_secret FROM {table}")
+        cursor.execute("SELECT client_secret FROM integrations_integration")
         assert bytes(cursor.fetchone()[0]) == before
 
 
