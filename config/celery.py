@@ -5,14 +5,13 @@ import warnings
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging
 
 from config.supervisor.lifeline import watch_lifeline
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # It warns of root because of pickled messages; ours are JSON, and nothing else is accepted.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-watch_lifeline()  # a worker or beat of `manage.py up` stops when that is gone, however it went
 
 app = Celery("grantry")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -22,3 +21,11 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_our_logging(**_kwargs: Any) -> None:
     """Leave logging as settings.LOGGING has it; Celery's own set-up would drop redaction and request ids."""
+
+
+# Not at import: every Django process imports this module, and the lifeline is for the process that it was handed to.
+@celeryd_init.connect
+@beat_init.connect
+def stop_with_our_supervisor(**_kwargs: Any) -> None:
+    """A worker or beat of `manage.py up` stops when that is gone, however it went."""
+    watch_lifeline()

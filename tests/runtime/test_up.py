@@ -167,7 +167,8 @@ def test_a_second_start_keeps_the_data_and_a_sigkill_leaves_nothing(running: Ins
         again.process.kill()
         again.process.wait(5)
 
-        assert eventually(lambda: processes_of(var_dir) == {}, seconds=20)
+        eventually(lambda: processes_of(var_dir) == {}, seconds=20)
+        assert processes_of(var_dir) == {}
 
 
 def test_ctrl_c_while_it_is_still_starting_leaves_nothing(tmp_path: Path) -> None:

@@ -102,15 +102,7 @@ def _answers(port: int) -> bool:
 
 
 def _demo(*, sandbox: bool) -> SignIn:
-    clients = {}
-    if sandbox:
-        clients = {
-            "authorization_code": (os.environ["SANDBOX_CLIENT_ID"], os.environ["SANDBOX_CLIENT_SECRET"]),
-            "client_credentials": (
-                os.environ["SANDBOX_SERVICE_CLIENT_ID"],
-                os.environ["SANDBOX_SERVICE_CLIENT_SECRET"],
-            ),
-        }
+    clients = settings.SANDBOX_CLIENTS if sandbox else {}
     return ensure_demo(password=os.environ["DEMO_PASSWORD"], clients=clients)
 
 
