@@ -56,7 +56,6 @@ class AuditAction(StrEnum):
     CONNECT_LINK_CREATED = "connect_link:created"
     TOKEN_READ = "token:read"  # noqa: S105 (no password)
 
-
     @property
     def label(self) -> str:
         """As people read it: "Connection: reconnect required"."""
