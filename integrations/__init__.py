@@ -1,0 +1,1 @@
+"""Providers, integrations, connections and their tokens."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from integrations.crypto import SealError
 from integrations.models import Connection, Integration
@@ -17,6 +18,8 @@ from integrations.providers.oauth_provider import OAuthProvider, provider_for
 from integrations.providers.parameters import parameter_values
 from integrations.providers.registry import ProviderNotFound, find_spec
 from integrations.providers.rendering import ParameterRefused, TemplateRefused
+
+type_Specs = dict[tuple[UUID, str, int | None], ProviderSpec]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,22 @@ def parties_of(
     connection: Connection | None = None,
     *,
     parameters: Mapping[str, object] | None = None,
+    specs: type_Specs | None = None,
 ) -> Parties:
     """Put the parties of a connection together, or of one that is about to be made with `parameters`.
 
+    `specs` keeps definitions that were looked up, for callers that go through many connections at once.
     Raises ConfigurationRefused when the definition is gone, a parameter is unfit or the secret is unreadable.
     """
     version = connection.provider_version if connection is not None else None
     values = parameters if parameters is not None else (connection.parameters if connection is not None else {})
     try:
-        spec = find_spec(integration.workspace, integration.provider_id, version=version)
+        key = (integration.workspace_id, integration.provider_id, version)
+        spec = specs.get(key) if specs is not None else None
+        if spec is None:
+            spec = find_spec(integration.workspace, integration.provider_id, version=version)
+        if specs is not None:
+            specs[key] = spec
         if not spec.supports(integration.grant_type):
             raise ConfigurationRefused("wrong_grant_type")
         provider = provider_for(spec, integration.grant_type)

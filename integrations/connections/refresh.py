@@ -24,6 +24,7 @@ from integrations.connections import lease as leases
 from integrations.connections import policies, renewal, schedule, spool
 from integrations.connections.commits import AWAY, DatabaseAway, Patience, give_back_connection
 from integrations.connections.errors import message_of, sentence
+from integrations.connections.parties import type_Specs
 from integrations.connections.renewal import Applied, Held, Job, Renewed
 from integrations.connections.single_flight import SingleFlight
 from integrations.models import Connection, Token, TokenSchedule
@@ -136,18 +137,24 @@ class _Batch:
             return False
         rows = renewal.load([lease.connection_id for lease in claimed])
         pauses = renewal.active_pauses(now)
+        specs: type_Specs = {}
         for lease in claimed:
-            self._prepare(lease, rows.get(lease.connection_id), pauses, now)
+            self._prepare(lease, rows.get(lease.connection_id), pauses, specs, now)
         return True
 
     def _prepare(
-        self, lease: leases.Lease, connection: Connection | None, pauses: dict[str, datetime], now: datetime
+        self,
+        lease: leases.Lease,
+        connection: Connection | None,
+        pauses: dict[str, datetime],
+        specs: type_Specs,
+        now: datetime,
     ) -> None:
         if connection is None:  # deleted since the claim, its schedule with it
             self.summary.held += 1
             return
         try:
-            ready = renewal.prepare(connection, lease, pauses, now, forced=False)
+            ready = renewal.prepare(connection, lease, pauses, now, forced=False, specs=specs)
         except AWAY:
             raise
         except Exception:

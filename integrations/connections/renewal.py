@@ -23,7 +23,7 @@ from integrations.clock import Clock
 from integrations.connections import schedule
 from integrations.connections.errors import message_of, sentence
 from integrations.connections.lease import Lease, release
-from integrations.connections.parties import Parties, parties_of, scopes_to_request
+from integrations.connections.parties import Parties, parties_of, scopes_to_request, type_Specs
 from integrations.connections.policies import ERROR_FIELDS, apply_failure, clear_error, recover_integration
 from integrations.crypto import SealError
 from integrations.models import (
@@ -112,7 +112,13 @@ def active_pauses(now: datetime) -> dict[str, datetime]:
 
 
 def prepare(
-    connection: Connection, lease: Lease, pauses: Mapping[str, datetime], now: datetime, *, forced: bool
+    connection: Connection,
+    lease: Lease,
+    pauses: Mapping[str, datetime],
+    now: datetime,
+    *,
+    forced: bool,
+    specs: type_Specs | None = None,
 ) -> Job | Held:
     """Decide whether a leased connection may be renewed now; whatever is held is given back with its next time.
 
@@ -127,7 +133,7 @@ def prepare(
         logger.error("The token of connection %s cannot be decrypted; it is left alone.", connection.pk)
         return _hold(connection, lease, "undecryptable", now + schedule.PROBE_EVERY)
     try:
-        parties = parties_of(connection.integration, connection)
+        parties = parties_of(connection.integration, connection, specs=specs)
     except ConfigurationRefused as error:
         apply_failure(connection, lease, token.version, error, now=now)
         return Held(error.code, message_of(error))
@@ -293,6 +299,7 @@ def _why_not_stored(renewed: Renewed) -> Applied:
 
 def save_extra(renewed_version: int, connection: Connection, extra: Mapping[str, Any]) -> None:
     """Keep the answer's other fields, after the tokens: a failure here costs nothing but them."""
+    extra = {name: value for name, value in extra.items() if name != "token_type"}  # kept with the token
     if not extra:
         return
     try:

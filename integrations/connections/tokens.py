@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from integrations.connections.commits import DatabaseAway
 from integrations.connections.errors import (
     MISCONFIGURED,
     NOT_CONNECTED,
@@ -24,6 +25,7 @@ from workspaces.audit import Actor, AuditAction, record_soon
 from workspaces.models import Workspace
 
 DEFAULT_MIN_TTL = 60
+AWAY_RETRY_AFTER = 10  # seconds, while the database is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,13 @@ def _renewed(
     if why_not_renewable(connection) is not None:
         # Valid still, or `_token_of` would have refused it.
         return connection, token, "The token expires soon and cannot be renewed without a person."
-    outcome = refresh_connection(connection.pk, forced=False, now=now, seen_version=token.version)
+    try:
+        outcome = refresh_connection(connection.pk, forced=False, now=now, seen_version=token.version)
+    except DatabaseAway as error:
+        words = sentence(TEMPORARILY_UNAVAILABLE)
+        raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, retry_after=AWAY_RETRY_AFTER) from error
+    except Connection.DoesNotExist as error:
+        raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED)) from error
     renewed = getattr(outcome.connection, "token", None)
     moment = now or timezone.now()
     if renewed is None:

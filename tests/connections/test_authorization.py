@@ -99,7 +99,7 @@ def test_the_code_becomes_a_connection(delegated: Integration, alice: User, prov
     assert connection.connected_by == "alice@example.com"
     assert connection.provider_version == 1
     assert connection.token.open().refresh_token == "r"
-    assert json.loads(connection.token.extra) == {"team": "Acme", "token_type": "Bearer"}
+    assert json.loads(connection.token.extra) == {"team": "Acme"}
     assert connection.schedule.refresh_due_at is not None
     events = AuditEvent.objects.order_by("id").values_list("action", flat=True)
     assert list(events) == ["connection:started", "connection:connected"]
