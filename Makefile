@@ -60,7 +60,7 @@ lock: install-dev  ## pin anew what pyproject.toml wants
 	$(UV_COMPILE) $(ARGS) pyproject.toml --group dev -o requirements-dev.lock
 
 bench: install-dev  ## measure (tests/benchmarks)
-	@$(PY) -m pytest tests/benchmarks -q -p no:cacheprovider $(ARGS)
+	@$(PY) -m pytest tests/benchmarks -m benchmark -q -p no:cacheprovider $(ARGS)
 
 ci:  ## everything, as the build server does it
 	.ci/run
