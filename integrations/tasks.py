@@ -10,16 +10,16 @@ from typing import Any
 from uuid import UUID
 
 from celery import shared_task
-from django.db import connections, transaction
+from django.db import connections
 
 from integrations.connections import refresh
 from integrations.connections import sweep as sweeping
 from integrations.connections.commits import DatabaseAway
 from integrations.models import Connection
+from integrations.wake import REFRESH_DUE
 
 logger = logging.getLogger(__name__)
 
-NUDGE_TIMEOUT_SECONDS = 1.0
 _batch_runs = threading.Lock()
 
 
@@ -47,7 +47,7 @@ def _task(name: str) -> Callable[[Callable[..., None]], Any]:
     return decorate
 
 
-@_task("integrations.refresh_due")
+@_task(REFRESH_DUE)
 def refresh_due() -> None:
     """Renew what is due. One batch per process: it goes on claiming until nothing is due, so a second adds nothing."""
     if not _batch_runs.acquire(blocking=False):
@@ -73,24 +73,3 @@ def refresh_connection(connection_id: str) -> None:
 def sweep() -> None:
     """Delete rows whose time is over."""
     sweeping.sweep()
-
-
-def nudge() -> None:
-    """Wake a worker once the transaction is committed, instead of at the next beat.
-
-    A broker that does not answer within a second is left alone: beat comes by within ten seconds anyway.
-    """
-    transaction.on_commit(_send_nudge, robust=True)
-
-
-def _send_nudge() -> None:
-    try:
-        with refresh_due.app.connection_for_write(connect_timeout=NUDGE_TIMEOUT_SECONDS) as broker:
-            broker.transport_options = {
-                **broker.transport_options,
-                "socket_timeout": NUDGE_TIMEOUT_SECONDS,
-                "socket_connect_timeout": NUDGE_TIMEOUT_SECONDS,
-            }
-            refresh_due.apply_async(connection=broker, retry=False, expires=30)
-    except Exception as error:  # noqa: BLE001 (whatever a broker's client raises: no request may fail by it)
-        logger.warning("The worker could not be nudged: %s", type(error).__name__)

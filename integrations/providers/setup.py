@@ -18,6 +18,7 @@ from integrations.providers.endpoint_change import forget_tokens
 from integrations.providers.parameters import admin_parameters
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
+from integrations.wake import wake_worker
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import Workspace
 
@@ -129,7 +130,8 @@ def resume(integration: Integration, *, now: datetime) -> None:
     else:
         # Nothing was paused: connections that are fine keep their own time, so that they don't all renew at once.
         schedules = schedules.filter(connection__state__in=_STOPPED)
-    schedules.update(refresh_due_at=now, attempts=0)
+    if schedules.update(refresh_due_at=now, attempts=0):
+        wake_worker()
 
 
 def _read_setup(

@@ -15,14 +15,18 @@ from django.db import connection as database
 from django.db import transaction
 from django.utils import timezone
 
-from integrations import crypto, rotation, tasks
+from integrations import crypto, rotation, tasks, wake
 from integrations.connections import refresh, spool
 from integrations.connections.renewal import Renewed
 from integrations.fields import closed, swap_ciphertext
 from integrations.models import Connection, Integration, IssuedToken, Token, TokenSecrets
+from integrations.providers.registry import find_spec
+from integrations.providers.setup import save_integration
 from tests.connections.conftest import NOW, TOKEN, define_provider, token_answer
 from tests.factories import make_connection, make_integration, make_workspace
 from tests.servers.scripted import ScriptedServer
+from workspaces.audit import Actor
+from workspaces.models import User, Workspace
 
 
 def output_of(name: str, *args: str) -> str:
@@ -97,21 +101,43 @@ def test_refreshing_what_was_deleted_is_nothing() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_nudge_is_sent_after_the_commit_and_a_dead_broker_is_no_error(
+def test_a_worker_is_woken_after_the_commit_and_a_dead_broker_is_no_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent: list[str] = []
 
-    def refuse(*_args: Any, **_kwargs: Any) -> None:
-        sent.append("tried")
+    def refuse(name: str, **_options: Any) -> None:
+        sent.append(name)
         raise OSError("broker is down")
 
-    monkeypatch.setattr(tasks.refresh_due, "apply_async", refuse)
+    monkeypatch.setattr(wake.current_app, "send_task", refuse)
     with transaction.atomic():
-        tasks.nudge()
+        wake.wake_worker()
         assert sent == []
-    assert sent == ["tried"]
-    assert "could not be nudged" in caplog.text
+    assert sent == [tasks.refresh_due.name]
+    assert "could not be woken" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_corrected_credentials_wake_a_worker(
+    workspace: Workspace, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(wake.current_app, "send_task", lambda name, **_options: sent.append(name))
+    integration = make_integration(workspace, client_error_code="invalid_client")
+    make_connection(integration)
+    save_integration(
+        workspace,
+        find_spec(workspace, "github"),
+        integration.grant_type,
+        client_id="client-1",
+        client_secret="the right one",
+        additional_scopes=[],
+        parameters=None,
+        token_endpoint_auth_method=None,
+        actor=Actor.member(alice),
+    )
+    assert sent == [tasks.refresh_due.name]
 
 
 # --- key rotation ---------------------------------------------------------------------------------------
