@@ -26,7 +26,7 @@ def _send() -> None:
     try:
         with current_app.connection_for_write(connect_timeout=TIMEOUT_SECONDS) as broker:
             broker.transport_options = {
-                **broker.transport_options,
+                **(broker.transport_options or {}),
                 "socket_timeout": TIMEOUT_SECONDS,
                 "socket_connect_timeout": TIMEOUT_SECONDS,
             }
