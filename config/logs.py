@@ -81,6 +81,9 @@ def logging_settings(level: str) -> dict[str, Any]:
             # Django's own handlers would print the same lines again, unredacted.
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "propagate": True},
+            # At lower levels they print whole template contexts and the parameters of every query.
+            "django.template": quiet,
+            "django.db.backends": quiet,
             # "Task received" and "Task succeeded" every ten seconds tell nobody anything.
             "celery.worker.strategy": quiet,
             "celery.app.trace": quiet,

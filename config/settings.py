@@ -222,12 +222,14 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # --- web ------------------------------------------------------------------------------------------------
 _cookie_prefix = "__Host-" if IS_HTTPS else "grantry_"
+SESSION_ENGINE = "workspaces.sessions"
 SESSION_COOKIE_NAME = f"{_cookie_prefix}session"
 CSRF_COOKIE_NAME = f"{_cookie_prefix}csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
+FILE_UPLOAD_HANDLERS: list[str] = []  # nothing takes files: without this, anybody's would be written to disk
 CSRF_FAILURE_VIEW = "workspaces.views.errors.csrf_failure"
 SECURE_SSL_REDIRECT = IS_HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes come from inside, without TLS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -225,8 +225,8 @@ def _position(created_at: str, pk: str) -> tuple[datetime, UUID]:
         at = datetime.fromisoformat(created_at)
         if at.tzinfo is None:
             raise Problem("invalid_cursor")
-        return at, UUID(pk)
-    except ValueError as error:
+        return at.astimezone(UTC), UUID(pk)  # near year 1 or 9999, UTC may have no such moment
+    except (ValueError, OverflowError) as error:
         raise Problem("invalid_cursor") from error
 
 
