@@ -83,7 +83,7 @@ class NewConnectionForm(_OfConnection):
 
 
 class ConnectLinkForm(_OfConnection):
-    """A one-time link for someone outside the workspace."""
+    """A one-time link for someone outside the workspace. Its ids differ from those of the other form on its page."""
 
     name = name_field(
         help_text="A new one, or one of these to reconnect it.",
@@ -98,6 +98,9 @@ class ConnectLinkForm(_OfConnection):
         help_text="Blank: they see a page of ours. An address must be on the list in the workspace’s settings.",
         widget=forms.URLInput({**MONO, "placeholder": "https://app.example.com/connected"}),
     )
+
+    def __init__(self, *args: Any, page: IntegrationPage, **kwargs: Any) -> None:
+        super().__init__(*args, page=page, **{"auto_id": "link_%s", **kwargs})
 
     def clean_return_url(self) -> str:
         """On the workspace's list (open redirect)."""

@@ -44,6 +44,12 @@
   // A view says HX-Trigger: {"toast": {"text": "…", "tone": "good"}}
   document.addEventListener("toast", (event) => show(event.detail.text, event.detail.tone));
   document.addEventListener("htmx:afterSettle", (event) => settle(event.detail.elt.parentElement || document));
+  // A refusal that says where it belongs (HX-Retarget) is shown there, whatever its status.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (!event.detail.xhr.getResponseHeader("HX-Retarget")) return;
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  });
   document.addEventListener("htmx:responseError", (event) => {
     show(`That did not work: the server answered ${event.detail.xhr.status}. Nothing was changed on this page.`, "bad");
   });

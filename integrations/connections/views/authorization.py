@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from integrations.connections.authorization import (
     AuthorizationOutcome,
@@ -80,9 +80,14 @@ def leave_for(request: HttpRequest, started: StartedAuthorization, spec: Provide
 def too_many(request: HttpRequest, error: RateLimited) -> HttpResponse:
     """The page of someone who tries too often."""
     context = {"minutes": max(1, error.retry_after // 60)}
-    response = render(request, "connections/too_many.html", context, status=429)
+    response = whole_page(request, render(request, "connections/too_many.html", context, status=429))
     response["Retry-After"] = str(error.retry_after)
     return response
+
+
+def whole_page(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """With htmx too a page takes the place of the whole page, not of the form that asked."""
+    return reswap(retarget(response, "body"), "innerHTML") if getattr(request, "htmx", False) else response
 
 
 @require_POST

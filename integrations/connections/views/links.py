@@ -22,6 +22,7 @@ from integrations.connections.views.authorization import (
     keep_link_token,
     leave_for,
     too_many,
+    whole_page,
 )
 from integrations.connections.views.detail import connections_response
 from integrations.connections.views.header import actor_of
@@ -118,11 +119,11 @@ def link_page(
         "scopes": [(name, known.get(name, "")) for name in names],
         "refused": refused,
     }
-    return render(request, "connections/link.html", context, status=UNPROCESSABLE if refused else 200)
+    response = render(request, "connections/link.html", context, status=UNPROCESSABLE if refused else 200)
+    return whole_page(request, response)
 
 
 def link_gone(request: HttpRequest, gone: LinkGone) -> HttpResponse:
     """A link that cannot be used, and why."""
-    return render(
-        request, "connections/link_gone.html", {"gone": gone}, status=404 if gone.code == "unknown_link" else GONE
-    )
+    status = 404 if gone.code == "unknown_link" else GONE
+    return whole_page(request, render(request, "connections/link_gone.html", {"gone": gone}, status=status))
