@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.person import Person, person_in
 from tests.servers.chromium import shared_chromium, why_missing
-from tests.servers.product import Product, running_product
+from tests.servers.product import Product, running_product, unique_name
 from tests.servers.program import Program
 from workspaces.roles import KeyScope
 
@@ -35,6 +36,33 @@ def product(browser: Browser) -> Iterator[Product]:
         yield running
 
 
+@dataclass(frozen=True)
+class Team:
+    """A workspace of a test's own in the running product, its owner's sign-in, and a program with every scope."""
+
+    slug: str
+    email: str
+    password: str
+    program: Program
+
+    def at(self, path: str) -> str:
+        """A page of the workspace."""
+        return f"/w/{self.slug}/{path}"
+
+
+@dataclass(frozen=True)
+class SandboxClients:
+    """The sandbox's two clients, as (client id, client secret)."""
+
+    authorization_code: tuple[str, str]
+    client_credentials: tuple[str, str]
+
+    def body(self, grant_type: str) -> dict[str, str]:
+        """What saves one of them by API."""
+        client_id, client_secret = getattr(self, grant_type)
+        return {"client_id": client_id, "client_secret": client_secret}
+
+
 @pytest.fixture(scope="session")
 def program(product: Product) -> Program:
     """A program with every scope in the demo workspace."""
@@ -46,6 +74,39 @@ def make_program(product: Product, workspace: str) -> Program:
     scopes = [argument for scope in KeyScope for argument in ("--scope", scope.value)]
     made = json.loads(product.manage("create_api_key", workspace, "--name", "nightly-sync", *scopes))
     return Program(product.url, made["key"])
+
+
+@pytest.fixture(scope="session")
+def sandbox_clients(product: Product) -> SandboxClients:
+    """Read from where `manage.py up` keeps them."""
+    lines = (product.var_dir / "local.env").read_text().splitlines()
+    found = dict(line.split("=", 1) for line in lines if "=" in line)
+    return SandboxClients(
+        (found["SANDBOX_CLIENT_ID"], found["SANDBOX_CLIENT_SECRET"]),
+        (found["SANDBOX_SERVICE_CLIENT_ID"], found["SANDBOX_SERVICE_CLIENT_SECRET"]),
+    )
+
+
+@pytest.fixture
+def team(product: Product, sandbox_clients: SandboxClients) -> Team:
+    """A fresh workspace with the sandbox set up under both grant types."""
+    slug, password = unique_name("team").replace("_", "-"), "a passphrase for one test"
+    email = f"{slug}@acme.example"
+    product.manage(
+        "create_workspace", "Team", "--slug", slug, "--owner", email, "--password-stdin", stdin=f"{password}\n"
+    )
+    made = Team(slug, email, password, make_program(product, slug))
+    for grant_type in ("authorization_code", "client_credentials"):
+        made.program.call("PUT", f"/integrations/sandbox/{grant_type}", sandbox_clients.body(grant_type))
+    return made
+
+
+@pytest.fixture
+def member(visitor: Callable[..., Person], team: Team) -> Person:
+    """The team's owner, signed in."""
+    person = visitor()
+    person.sign_in(team.email, team.password)
+    return person
 
 
 @pytest.fixture(scope="session")
