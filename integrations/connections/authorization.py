@@ -35,6 +35,8 @@ from integrations.oauth.callback import CallbackRefusal, CallbackSuccess, check_
 from integrations.oauth.errors import ConfigurationRefused, OAuthError
 from integrations.oauth.token_response import TokenResponse
 from integrations.outbound import client as outbound
+from integrations.outbound.addresses import check_url
+from integrations.outbound.errors import AddressRefused
 from integrations.providers.setup import redirect_uri
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import AuditResult, Membership, User
@@ -45,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 COMMIT_PATIENCE_SECONDS = 10.0
 # Longer than any exchange: a consumed row without an outcome belongs to a process that died.
+SHORTEST_TOKEN = 8  # shorter ones may stand in a name by chance
 EXCHANGE_TAKES_AT_MOST = timedelta(minutes=2)
 
 
@@ -153,6 +156,7 @@ def _begin(
     state = grants.new_state()
     verifier = grants.new_code_verifier() if parties.server.pkce == "S256" else None
     scopes = scopes_to_request(parties, integration, list(additional_scopes))
+    _check_consent_page(parties)
     try:
         url = grants.authorization_url(
             parties.server,
@@ -191,6 +195,16 @@ def _begin(
         target = connection or integration
         record(integration.workspace_id, AuditAction.CONNECTION_STARTED, actor, target=target, detail=detail)
     return StartedAuthorization(url, state, pending)
+
+
+def _check_consent_page(parties: Parties) -> None:
+    """Judge where people are sent by the rules of today: they may have changed since the definition was saved."""
+    endpoint = parties.server.authorization_endpoint
+    try:
+        if endpoint:
+            check_url(endpoint, allowed_hosts=settings.OUTBOUND_ALLOWED_HOSTS)
+    except AddressRefused as error:
+        raise FlowRefused("address_refused", error.message, "Correct the provider's authorization endpoint.") from error
 
 
 # --- callback -------------------------------------------------------------------------------------------
@@ -312,7 +326,7 @@ def _exchange(
     try:
         check_issuer(pending.issuer, callback.iss)
         if isinstance(callback, CallbackRefusal):
-            raise callback.as_error()
+            raise callback.as_error().without((callback.state, *_secrets_of(pending)))
         parties, verifier = _unchanged_parties(pending)
         give_back_connection()
         http = outbound.session(outbound.TOKEN)
@@ -342,8 +356,13 @@ def _exchange(
         parameters=pending.parameters,
         account=account,
     )
-    store = partial(_store, pending, granted, clock, actor)
-    return Patience(COMMIT_PATIENCE_SECONDS).commit(store), answer, warning
+    store = partial(_store, pending, granted, clock, actor, clock.now())
+    try:
+        return Patience(COMMIT_PATIENCE_SECONDS).commit(store), answer, warning
+    except _Failed as failure:
+        if failure.code == "account_differs":
+            revoke_secrets(parties, TokenSecrets(answer.access_token, answer.refresh_token))
+        raise
 
 
 def _alarm_if_nothing_works(integration: Integration, error: OAuthError, clock: Clock, actor: Actor) -> None:
@@ -354,6 +373,14 @@ def _alarm_if_nothing_works(integration: Integration, error: OAuthError, clock: 
     with transaction.atomic():
         if not Token.objects.filter(connection__integration=integration).exists():
             refuse_client(integration, error, now=clock.now(), actor=actor)
+
+
+def _secrets_of(pending: PendingAuthorization) -> tuple[str, ...]:
+    """What the provider knows and might quote; none that no key opens."""
+    try:
+        return pending.integration.client_secret or "", pending.code_verifier or ""
+    except SealError:
+        return ()
 
 
 def _unchanged_parties(pending: PendingAuthorization) -> tuple[Parties, str | None]:
@@ -379,10 +406,14 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
         return parties.provider.account_from(answer.extra) or None
     try:
         userinfo = grants.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
-        return parties.provider.account_from(userinfo) or None
     except OAuthError as error:
         logger.info("Whose account it is could not be asked: %s", error.code)
         return None
+    account = parties.provider.account_from(userinfo)
+    tokens = [token for token in (answer.access_token, answer.refresh_token) if token and len(token) >= SHORTEST_TOKEN]
+    if any(token in text for text in account.values() for token in tokens):
+        return None  # it is shown to everybody
+    return account or None
 
 
 def _check_account(
@@ -399,21 +430,45 @@ def _check_account(
     raise _Failed("account_differs")
 
 
-def _store(pending: PendingAuthorization, granted: Granted, clock: Clock, actor: Actor) -> Connection:
-    """Connection, token, link, outcome and event in one transaction. Raises _Failed when they were deleted meanwhile.
+def _store(
+    pending: PendingAuthorization, granted: Granted, clock: Clock, actor: Actor, used_at: datetime
+) -> Connection:
+    """Connection, token, link, outcome and event in one transaction. Raises _Failed when they were deleted meanwhile,
+    or the link was used in another tab.
 
     May run again when it is unknown whether the first commit arrived: the same token is stored again then.
     """
     with transaction.atomic():
         if pending.connection_id is not None and not Connection.objects.filter(pk=pending.connection_id).exists():
             raise _Failed("connection_gone")
-        if not Integration.objects.filter(pk=pending.integration_id).exists():
+        # Locked: a connection of this name is either there now or made by us.
+        if Integration.objects.select_for_update().only("pk").filter(pk=pending.integration_id).first() is None:
             raise _Failed("provider_changed")
-        connection = store_grant(granted, pending.connection, now=clock.now(), actor=actor)
-        if pending.connect_link_id is not None:
-            links = ConnectLink.objects.filter(pk=pending.connect_link_id)
-            links.update(used_at=clock.now())
-    return connection
+        _use_link_up(pending, granted, used_at)
+        return store_grant(granted, pending.connection, now=clock.now(), actor=actor)
+
+
+def _use_link_up(pending: PendingAuthorization, granted: Granted, used_at: datetime) -> None:
+    """Use the link up if there is one, once, and leave what was connected meanwhile alone. Raises _Failed."""
+    if pending.connect_link_id is None:
+        return
+    links = ConnectLink.objects.filter(pk=pending.connect_link_id)
+    if links.filter(used_at=used_at).exists():
+        return  # our first commit arrived, only its confirmation was lost
+    if not links.filter(used_at__isnull=True).update(used_at=used_at):
+        raise _Failed("link_used")
+    if pending.connection_id is not None:
+        return  # judged before: it was there when the person left
+    made = Connection.objects.filter(
+        integration_id=pending.integration_id, name=pending.connection_name, token__isnull=False
+    ).first()
+    if made is not None and not _is_same_account(made, granted.account):
+        raise _Failed("account_differs")
+
+
+def _is_same_account(connection: Connection, account: Mapping[str, str] | None) -> bool:
+    known = connection.account.get("id")
+    return bool(known and account and account.get("id") == known)
 
 
 # --- outcomes -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from integrations.clock import start_clock
 from integrations.connections.commits import Patience, give_back_connection
+from integrations.connections.connect_links import check_name, check_scopes
 from integrations.connections.parties import parties_of, scopes_to_request
 from integrations.connections.policies import pause_of, pause_provider, refuse_client, refuses_client
 from integrations.connections.storing import Granted, store_extra_later, store_grant
@@ -36,12 +37,13 @@ def fetch_token(
 ) -> Connection:
     """Fetch a token and store it in the given connection, the one of that name, or a new one.
 
-    Scopes and parameters that are not given are the connection's own. Raises OAuthError: then an existing connection
-    is as it was, and a refused client is noted on the integration.
+    Scopes and parameters that are not given are the connection's own. Raises FlowRefused before anybody is asked, and
+    OAuthError: then an existing connection is as it was, and a refused client is noted on the integration.
     """
     if integration.grant_type != GrantType.CLIENT_CREDENTIALS:
         raise ConfigurationRefused("wrong_grant_type")
     clock = start_clock(now)
+    check_name(name)
     if connection is None:
         connection = Connection.objects.filter(integration=integration, name=name).first()
     if connection is not None:
@@ -52,6 +54,8 @@ def fetch_token(
     try:
         parties = parties_of(integration, connection, parameters=parameters or {})
         pause_key = parties.pause_key
+        if additional_scopes is not None and (connection is None or additional_scopes != connection.additional_scopes):
+            check_scopes(parties.spec, integration.grant_type, additional_scopes)
         _refuse_while_paused(pause_key, clock.now())
         scopes = scopes_to_request(parties, integration, list(additional_scopes or ()))
         give_back_connection()

@@ -14,14 +14,17 @@ from django.utils import timezone
 
 from integrations.connections.errors import FlowRefused, LinkGone
 from integrations.models import ConnectLink, GrantType, Integration
+from integrations.providers.base import ProviderSpec
 from integrations.providers.parameters import admin_parameters, connection_parameters
 from integrations.providers.registry import ProviderNotFound, find_spec
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
 from integrations.providers.setup import is_configured
+from workspaces.api_keys import effective_scopes
 from workspaces.audit import Actor, AuditAction, record
-from workspaces.models import ActorKind
+from workspaces.models import ActorKind, ApiKey, Membership
 from workspaces.return_urls import permits
+from workspaces.roles import KeyScope, Permission, permissions_of
 
 MAX_NAME_LENGTH = 100
 
@@ -57,6 +60,8 @@ def create_connect_link(
             additional_scopes=list(additional_scopes),
             return_url=return_url,
             created_by=actor.label[:254],
+            creator_kind=actor.kind,
+            creator_id=actor.id,
             expires_at=moment + timedelta(seconds=settings.CONNECT_LINK_SECONDS),
         )
         detail = {"connection": connection_name}
@@ -76,15 +81,26 @@ def check_request(
         raise FlowRefused("wrong_grant_type")
     if not is_configured(spec, integration):
         raise FlowRefused("not_configured")
-    if not name.strip() or len(name) > MAX_NAME_LENGTH:
-        raise FlowRefused("invalid_name", f"A connection's name has 1 to {MAX_NAME_LENGTH} characters.", "Change it.")
+    check_name(name)
+    check_scopes(spec, integration.grant_type, additional_scopes)
     try:
-        check_additional_scopes(spec, integration.grant_type, additional_scopes)
         _check_parameters(spec, parameters)
-    except ScopesRefused as error:
-        raise FlowRefused("scope_refused", str(error), "Change the additional scopes.") from error
     except ParameterRefused as error:
         raise FlowRefused("parameter_refused", error.message, "Correct the parameters.") from error
+
+
+def check_name(name: str) -> None:
+    """Raise FlowRefused unless a connection may be called so."""
+    if not name.strip() or len(name) > MAX_NAME_LENGTH:
+        raise FlowRefused("invalid_name", f"A connection's name has 1 to {MAX_NAME_LENGTH} characters.", "Change it.")
+
+
+def check_scopes(spec: ProviderSpec, grant_type: str, additional_scopes: Sequence[str]) -> None:
+    """Raise FlowRefused unless the provider's rules allow these on top of its own."""
+    try:
+        check_additional_scopes(spec, grant_type, additional_scopes)
+    except ScopesRefused as error:
+        raise FlowRefused("scope_refused", str(error), "Change the additional scopes.") from error
 
 
 def _check_parameters(spec: Any, parameters: Mapping[str, Any]) -> None:
@@ -100,7 +116,7 @@ def _check_parameters(spec: Any, parameters: Mapping[str, Any]) -> None:
 
 
 def find_link(token: str, now: datetime | None = None) -> ConnectLink:
-    """The link that a URL's token belongs to. Raises LinkGone: unknown_link, link_expired or link_used."""
+    """The link that a URL's token belongs to. Raises LinkGone."""
     moment = now or timezone.now()
     links = ConnectLink.objects.select_related("workspace", "integration", "integration__workspace")
     link = links.filter(token_hash=digest(token)).first()
@@ -111,11 +127,28 @@ def find_link(token: str, now: datetime | None = None) -> ConnectLink:
 
 
 def check_usable(link: ConnectLink, now: datetime) -> None:
-    """Raises LinkGone when a link is used up or its time is over."""
+    """Raises LinkGone when a link is used up, its time is over, or whoever made it could not make it any more."""
     if link.used_at is not None:
         raise LinkGone("link_used")
     if link.expires_at <= now:
         raise LinkGone("link_expired")
+    if not _is_backed(link):
+        raise LinkGone("link_withdrawn")
+
+
+def _is_backed(link: ConnectLink) -> bool:
+    """Whether its creator may still connect. A key that has merely expired leaves its links alone; a revoked one
+    does not.
+    """
+    if link.creator_kind == ActorKind.MEMBER:
+        members = Membership.objects.filter(workspace_id=link.workspace_id, user__is_active=True)
+        membership = members.filter(user_id=link.creator_id).first()
+        return membership is not None and Permission.CONNECTION_USE in permissions_of(membership.role)
+    if link.creator_kind == ActorKind.API_KEY:
+        keys = ApiKey.objects.select_related("workspace", "created_by").filter(workspace_id=link.workspace_id)
+        api_key = keys.filter(pk=link.creator_id, revoked_at=None).first()
+        return api_key is not None and KeyScope.CONNECTIONS_WRITE in effective_scopes(api_key)
+    return link.creator_kind in (ActorKind.OPERATOR, ActorKind.WORKER)
 
 
 def bind_to_browser(link: ConnectLink, binding: str) -> None:

@@ -33,7 +33,7 @@ class FlowRefused(Exception):
 
 
 class LinkGone(Exception):
-    """A connect link that cannot be used: `unknown_link`, `link_expired`, `link_used` or `link_in_other_browser`."""
+    """A connect link that cannot be used: its code says why (`unknown_link`, `link_expired`, `link_used`, …)."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -122,6 +122,7 @@ _OURS: dict[str, tuple[str, str]] = {
     ),
     "unknown_link": ("This link does not exist.", _NEW_LINK),
     "link_expired": ("This link has expired.", _NEW_LINK),
+    "link_withdrawn": ("This link is no longer valid.", _NEW_LINK),
     "link_used": ("This link has been used.", _NEW_LINK),
     "link_in_other_browser": (
         "This link is being used in another browser.",

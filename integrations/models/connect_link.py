@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from integrations.models.integration import Integration
-from workspaces.models import Workspace
+from workspaces.models import ActorKind, Workspace
 
 
 class ConnectLink(models.Model):
@@ -24,6 +24,9 @@ class ConnectLink(models.Model):
     return_url = models.URLField(max_length=2000, blank=True)
     browser_hash = models.CharField(max_length=64, blank=True, editable=False)
     created_by = models.CharField(max_length=254, blank=True, editable=False)
+    # Whose power the link lends: it ends with theirs.
+    creator_kind = models.CharField(max_length=16, choices=ActorKind.choices, default="", editable=False)
+    creator_id = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, editable=False)

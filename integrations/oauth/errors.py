@@ -26,8 +26,11 @@ import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+from urllib.parse import quote, quote_plus
 
 PROVIDER_TEXT_LIMIT = 500
+CODE_LIMIT = 100
+SHORTEST_SECRET = 4  # blanking shorter ones out would only garble the text
 
 
 class ErrorClass(StrEnum):
@@ -64,9 +67,14 @@ class OAuthError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        self.code = clean_provider_text(code)[:100] or "unspecified"
+        self.code = clean_provider_text(code)[:CODE_LIMIT] or "unspecified"
         self.description = clean_provider_text(description)
         self.uri = clean_provider_text(uri)
+        self._cut = {
+            "code": len(code) > CODE_LIMIT,
+            "description": len(description) > PROVIDER_TEXT_LIMIT,
+            "uri": len(uri) > PROVIDER_TEXT_LIMIT,
+        }
         self.status = status
         self.retry_after = retry_after
         super().__init__(self.code)
@@ -89,10 +97,9 @@ class OAuthError(Exception):
     def without(self, secrets: tuple[str, ...]) -> OAuthError:
         """Blank out secrets that the provider echoed in its text; returns the error itself."""
         for secret in secrets:
-            if len(secret) >= 4:
-                self.code = self.code.replace(secret, "…")
-                self.description = self.description.replace(secret, "…")
-                self.uri = self.uri.replace(secret, "…")
+            if len(secret) >= SHORTEST_SECRET:
+                for name, is_cut in self._cut.items():
+                    setattr(self, name, _blanked(getattr(self, name), secret, is_cut=is_cut))
         self.args = (self.code,)
         return self
 
@@ -182,6 +189,17 @@ class ConfigurationRefused(OAuthError):
 
 class IssuerMismatch(ConfigurationRefused):
     """The answer comes from another authorization server (RFC 9207 §2.4)."""
+
+
+def _blanked(text: str, secret: str, *, is_cut: bool) -> str:
+    """The text without the secret, as it is and percent-encoded, and without a beginning of it that our cut left."""
+    for spelling in {secret, quote(secret, safe=""), quote_plus(secret, safe="")}:
+        text = text.replace(spelling, "…")
+        for length in range(min(len(spelling) - 1, len(text)) if is_cut else 0, SHORTEST_SECRET - 1, -1):
+            if text.endswith(spelling[:length]):
+                text = text[:-length] + "…"
+                break
+    return text
 
 
 # Cc: controls, Cf: bidi marks and other invisible ones, Cs: lone surrogates, Co and Cn: nobody's characters,

@@ -22,7 +22,7 @@ from integrations.providers.definition import (
     read_definition,
     spec_from_definition,
 )
-from integrations.providers.endpoint_change import forget_secrets, integrations_of, moves_secrets
+from integrations.providers.endpoint_change import forget_secrets, integrations_of, moved_defaults, moves_secrets
 from integrations.providers.ids import custom_provider_id
 from integrations.providers.registry import current_version, spec_of
 from workspaces.audit import Actor, AuditAction, record
@@ -197,6 +197,8 @@ def _take_effect(
     after = spec_of(current_version(versions))
     if moves_secrets(before, after):
         detail = {**detail, "endpoint_changed": True, "connections": forget_secrets(provider)}
+    elif moved := moved_defaults(before, after):
+        detail = {**detail, "endpoint_changed": True, "connections": forget_secrets(provider, relying_on=moved)}
     record(provider.workspace, AuditAction.PROVIDER_CHANGED, actor, target=provider, detail=detail)
 
 

@@ -5,12 +5,14 @@ Otherwise whoever may edit a provider could have every stored secret sent to a h
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from integrations.models import Connection, ConnectionState, CustomProvider, Integration, Token, TokenSchedule
 from integrations.providers.base import ProviderSpec
-from integrations.providers.parameters import endpoint_template
+from integrations.providers.parameters import admin_parameters, endpoint_template
 from integrations.providers.rendering import origin_of
 
 ENDPOINT_CHANGED = "endpoint_changed"
@@ -40,16 +42,31 @@ def moves_secrets(before: ProviderSpec, after: ProviderSpec) -> bool:
     return False
 
 
-def forget_secrets(provider: CustomProvider) -> int:
+def moved_defaults(before: ProviderSpec, after: ProviderSpec) -> set[str]:
+    """The parameters that decide the host and have another default than before."""
+    defaults = {parameter.key: parameter.default for parameter in before.parameters}
+    return {
+        parameter.key
+        for parameter in admin_parameters(after)
+        if parameter.default and parameter.default != defaults.get(parameter.key, "")
+    }
+
+
+def forget_secrets(provider: CustomProvider, *, relying_on: Collection[str] | None = None) -> int:
     """Clear client secrets and tokens of the provider's integrations; its connections need a person again.
 
-    Runs in the caller's transaction; returns how many connections it concerns.
+    With `relying_on`, only those that leave one of these parameters to its default. Runs in the caller's transaction;
+    returns how many connections it concerns.
     """
-    integrations = provider.workspace.integrations.filter(provider_id=provider.provider_id)
-    for integration in integrations.select_for_update():
+    moved = [
+        integration
+        for integration in provider.workspace.integrations.filter(provider_id=provider.provider_id).select_for_update()
+        if relying_on is None or any(not integration.parameters.get(key) for key in relying_on)
+    ]
+    for integration in moved:
         integration.client_secret = None
         integration.save(update_fields=["client_secret", "updated_at"])
-    return forget_tokens(provider.workspace.connections.filter(integration__provider_id=provider.provider_id))
+    return forget_tokens(provider.workspace.connections.filter(integration__in=[one.pk for one in moved]))
 
 
 def forget_tokens(connections: QuerySet[Connection]) -> int:

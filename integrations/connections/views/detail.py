@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from integrations.connections import overview as overview_words
-from integrations.connections.changes import make_default, rename_connection
+from integrations.connections.changes import NameTaken, make_default, rename_connection
 from integrations.connections.forms import ConnectLinkForm, NewConnectionForm, RenameForm
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.usage import DAY, activity_page, readers, renewals
@@ -146,14 +146,25 @@ def connection_change(
     """Rename a connection, or make it the one that is used when none is named."""
     page = load_page(request, provider_id, grant_type, timezone.now())
     changed = page.find(connection_id)
+    try:
+        return _change(request, page, changed)
+    except Connection.DoesNotExist as error:  # deleted meanwhile
+        raise Http404 from error
+
+
+def _change(request: WorkspaceRequest, page: IntegrationPage, changed: Connection) -> HttpResponse:
     if "make_default" in request.POST:
         make_default(changed, actor=actor_of(request))
         messages.success(request, f"“{changed.name}” is the default connection now.")
         return redirect(page.url("connections"))
     form = RenameForm(request.POST, page=page, connection=changed)
-    if not form.is_valid():
+    try:
+        if form.is_valid():
+            rename_connection(changed, form.cleaned_data["name"], actor=actor_of(request))
+    except NameTaken as error:  # by somebody else, since the form was judged
+        form.add_error("name", str(error))
+    if form.errors:
         return connections_response(request, page, status=UNPROCESSABLE, rename_form=form, renamed=changed)
-    rename_connection(changed, form.cleaned_data["name"], actor=actor_of(request))
     messages.success(request, f"The connection is called “{changed.name}” now.")
     return redirect(page.url("connections"))
 
