@@ -1,4 +1,5 @@
-"""Re-encrypting under the first key: every encrypted column of every model, in id order, while the product runs.
+"""Re-encrypting under the first key: every encrypted column of every model, in id order, while the product runs; and
+people's second factors.
 
 Each value is replaced by compare-and-swap on its old ciphertext, so a token that is renewed meanwhile wins. Values
 under the first key already are passed over: a run that was stopped goes on where it was.
@@ -8,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.apps import apps
 from django.db import models
 
-from integrations import crypto
+from integrations import crypto, second_factors
 from integrations.fields import Sealed, SealedTextField, closed, sealed_fields, swap_ciphertext
 
 BATCH = 500
@@ -46,7 +48,26 @@ def rotate(*, dry_run: bool = False, report: type_Report = _silent) -> Progress:
                 for column in sealed_fields(model):
                     _rotate_value(column, row, progress, dry_run=dry_run)
             report(model._meta.label, progress)
+    before = progress.seen
+    second_factors.reseal_each(partial(_rotate_second_factor, progress=progress, dry_run=dry_run))
+    if progress.seen > before:
+        report("second factors", progress)
     return progress
+
+
+def _rotate_second_factor(ciphertext: bytes, context: str, *, progress: Progress, dry_run: bool) -> bytes | None:
+    """The ciphertext under the first key; None where there is nothing to store."""
+    progress.seen += 1
+    if crypto.is_under_first_key(ciphertext):
+        progress.current += 1
+        return None
+    try:
+        new = crypto.reseal(ciphertext, context)
+    except crypto.SealError:
+        progress.unreadable += 1
+        return None
+    progress.rotated += 1
+    return None if dry_run else new
 
 
 def encrypted_models() -> list[type[models.Model]]:

@@ -1,0 +1,136 @@
+"""Attempts to have stored secrets sent, shown or stored where they do not belong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from integrations.connections.authorization import complete_authorization, start_authorization
+from integrations.crypto import open_sealed
+from integrations.models import Connection, Integration, PendingAuthorization, Token
+from integrations.oauth.errors import ClientRefused, OAuthError
+from integrations.providers.custom import update_custom_provider
+from tests.factories import make_connection, make_integration
+from tests.security.conftest import token_answer
+from tests.security.evidence import database_text
+from tests.servers.scripted import ScriptedServer
+from workspaces.audit import Actor
+from workspaces.models import User, Workspace
+
+pytestmark = pytest.mark.django_db
+
+
+# --- moving a provider's endpoints ----------------------------------------------------------------------
+HOSTED = {
+    "authorization_endpoint": "https://{{host}}/authorize",
+    "token_endpoint": "https://{{host}}/token",
+    "revocation_endpoint": "",
+    "userinfo_endpoint": "",
+    "parameters": [{"label": "Host", "key": "host", "default": "good.example"}],
+}
+
+
+def test_another_default_host_clears_the_secret_as_another_endpoint_does(
+    define: Callable[..., str], workspace: Workspace
+) -> None:
+    """The template stays as it is; what fills it changes, and with it whoever is sent the secret."""
+    integration = make_integration(workspace, define(**HOSTED))
+    make_connection(integration)
+    provider = workspace.custom_providers.get()
+    parameters = [{"label": "Host", "key": "host", "default": "evil.example"}]
+    update_custom_provider(provider, {"parameters": parameters}, actor=Actor.operator())
+    integration.refresh_from_db()
+    assert not integration.has_client_secret
+    assert not Token.objects.exists()
+    assert Connection.objects.get().last_error_code == "endpoint_changed"
+
+
+def test_another_default_of_what_decides_no_host_keeps_it(define: Callable[..., str], workspace: Workspace) -> None:
+    region = {"label": "Region", "key": "region", "default": "eu"}
+    regional = {**HOSTED, "authorization_endpoint": "https://good.example/a", "parameters": [region]}
+    regional["token_endpoint"] = "https://{{region}}.api.good.example/token"
+    integration = make_integration(workspace, define(**regional))
+    provider = workspace.custom_providers.get()
+    update_custom_provider(provider, {"parameters": [{**region, "default": "us"}]}, actor=Actor.operator())
+    integration.refresh_from_db()
+    assert integration.has_client_secret
+
+
+# --- what a provider says back --------------------------------------------------------------------------
+@pytest.mark.parametrize("padding", range(440, 500, 7))
+def test_a_secret_that_our_own_cut_shortens_is_blanked_all_the_same(padding: int) -> None:
+    secret = "s3cret-" + "x9" * 30
+    text = "p" * padding + secret
+    error = ClientRefused("invalid_client", text, text, status=401).without((secret,))
+    for shown in (error.description, error.uri):
+        assert "s3cret" not in shown
+        assert "x9x9" not in shown
+
+
+@pytest.mark.parametrize("padding", range(30, 100, 9))
+def test_nor_does_it_stay_in_a_code(padding: int) -> None:
+    secret = "s3cret-" + "x9" * 30
+    error = OAuthError("c" * padding + secret).without((secret,))
+    assert "s3cret" not in error.code
+    assert "s3cret" not in str(error)
+
+
+def test_an_echo_in_the_callback_is_blanked_too(delegated: Integration, alice: User) -> None:
+    """A provider that quotes its client's secret to the browser: it does not become a row of ours."""
+    started = start_authorization(delegated, binding="b", user=alice, actor=Actor.member(alice))
+    said = [("error", "access_denied"), ("error_description", "bad client-secret-value"), ("state", started.state)]
+    outcome = complete_authorization(said, binding="b", user=alice)
+    assert outcome.code == "access_denied"
+    assert "client-secret-value" not in outcome.provider_text
+    assert "client-secret-value" not in json.dumps(PendingAuthorization.objects.get().outcome)
+
+
+def test_an_account_whose_name_is_the_token_has_no_name(
+    delegated: Integration, alice: User, provider_server: ScriptedServer
+) -> None:
+    provider_server.answer("/token", json=token_answer("canary-access-token", "canary-refresh-token"))
+    provider_server.answer(
+        "/userinfo", json={"sub": "canary-access-token", "email": "x-canary-refresh-token@a.example"}
+    )
+    started = start_authorization(delegated, binding="b", user=alice, actor=Actor.member(alice))
+    outcome = complete_authorization([("code", "c"), ("state", started.state)], binding="b", user=alice)
+    assert outcome.ok
+    assert [place for place, text in database_text() if "canary-" in text] == []
+
+
+# --- at rest --------------------------------------------------------------------------------------------
+def test_second_factors_are_encrypted_in_the_database(alice: User) -> None:
+    """Whoever reads a copy of the database must not be able to make somebody's codes."""
+    from allauth.mfa.models import Authenticator
+    from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+    from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    totp = TOTP.activate(alice, secret)
+    codes = RecoveryCodes.activate(alice)
+    assert secret not in str([text for _, text in database_text()])
+    stored = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES).data["seed"]
+    assert stored.startswith("gAAAA")
+    code = format_hotp_value(hotp_value(secret, next(iter(yield_hotp_counters_from_time()))))
+    assert totp.validate_code(code)
+    assert len(codes.generate_codes()) == 10
+
+
+def test_key_rotation_takes_second_factors_along(alice: User, settings: Any) -> None:
+    from allauth.mfa.models import Authenticator
+    from allauth.mfa.totp.internal.auth import TOTP
+    from allauth.mfa.utils import decrypt
+    from cryptography.fernet import Fernet
+    from django.core.management import call_command
+
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    TOTP.activate(alice, secret)
+    new = Fernet.generate_key()
+    settings.FERNET_KEYS = [new, *settings.FERNET_KEYS]
+    call_command("rotate_fernet_keys")
+    settings.FERNET_KEYS = [new]
+    assert open_sealed(Authenticator.objects.get().data["secret"].encode(), "second-factor") == secret
+    assert decrypt(Authenticator.objects.get().data["secret"]) == secret
