@@ -12,6 +12,17 @@ from workspaces.http import public_url
 from workspaces.middleware import client_address
 
 
+class PublicSite:
+    """What allauth's e-mails call us."""
+
+    name = "Grantry"
+
+    @property
+    def domain(self) -> str:
+        """The host that people know."""
+        return urlsplit(public_url("/")).netloc
+
+
 class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has no types
     """Closes sign-up for good: a person gets an account by an invitation (`invitations.accept_invitation`), and the
     first owner by `manage.py create_workspace`.
@@ -24,6 +35,10 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc] # alla
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that login limits count by; ours, since allauth's fails on too few forwarded hops."""
         return client_address(request) or "unknown"
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send an e-mail that names this installation, not the host of the request (host header poisoning)."""
+        super().send_mail(template_prefix, email, {**context, "current_site": PublicSite()})
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """The link in the e-mail, on PUBLIC_BASE_URL whatever host the request named (host header poisoning)."""

@@ -169,7 +169,10 @@ def connection_new(request: WorkspaceRequest, provider_id: str, grant_type: str)
     if page.needs_person:
         return start(request, page, connection=None, name=name, parameters=form.parameters)
     try:
+        hit("connect", str(request.user.pk), limit=TRIES, seconds=PERIOD)
         made = fetch_token(page.integration, name=name, parameters=form.parameters, actor=actor_of(request))
+    except RateLimited as error:
+        return too_many(request, error)
     except (OAuthError, FlowRefused) as error:
         message, next_step = in_words(error)
         form.add_error(None, f"{message} {next_step}")
