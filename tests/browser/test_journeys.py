@@ -154,7 +154,7 @@ def test_a_service_account_fetches_and_tests_its_token(member: Person, team: Tea
 
     page.get_by_role("button", name="Test connection").click()
     result = page.locator("#panel")
-    expect(result.get_by_role("heading", name="The provider issued a token")).to_be_visible()
+    expect(result.get_by_role("heading", name="Sandbox issued a token")).to_be_visible()
     for step in ("Find the host", "Reach the token endpoint", "Be recognised", "Receive a token"):
         expect(result.get_by_text(step)).to_be_visible()
     expect(result.get_by_text("The token is good for")).to_be_visible()
@@ -168,7 +168,7 @@ def test_a_service_account_fetches_and_tests_its_token(member: Person, team: Tea
     member.open(team.at(SERVICE))
     member.status("Misconfigured")
     page.get_by_role("link", name="Check configuration").first.click()
-    expect(page.get_by_text("The provider refuses this client")).to_be_visible()
+    expect(page.get_by_text("Sandbox refuses this client")).to_be_visible()
     member.look()
 
 
@@ -259,7 +259,7 @@ def test_without_javascript_everything_that_matters_works(visitor: Callable[...,
     person.status("Connected")
 
     page.get_by_role("button", name="Test connection").click()
-    expect(page.get_by_role("heading", name="The provider accepts the access token")).to_be_visible()
+    expect(page.get_by_role("heading", name="Sandbox accepts the access token")).to_be_visible()
 
     page = person.open(team.at(ONE))
     page.get_by_label("More actions").click()
@@ -432,7 +432,7 @@ def test_a_blank_secret_is_kept_and_never_shown(
     page.get_by_role("button", name="Save").click()
     page.wait_for_load_state("networkidle")
     member.open(team.at(ONE)).get_by_role("button", name="Test connection").click()
-    expect(page.get_by_role("heading", name="The provider accepts the access token")).to_be_visible()
+    expect(page.get_by_role("heading", name="Sandbox accepts the access token")).to_be_visible()
 
     page = member.open(team.at(f"{ONE}configuration/"))
     page.get_by_label("Client ID").fill("another-client")
@@ -455,6 +455,33 @@ def test_the_theme_is_switched_and_kept(member: Person, team: Team) -> None:
     member.open(team.at("members/"))
     expect(root).to_have_attribute("data-bs-theme", "dark")
     member.look()
+
+
+def test_operators_see_everything_but_secrets(
+    member: Person, team: Team, sandbox_clients: SandboxClients, product: Product
+) -> None:
+    """Django admin under our Content-Security-Policy: every list, and the first row of each."""
+    connect(member, team)
+    token = team.program.call("GET", "/integrations/sandbox/authorization_code/token")["access_token"]
+    secrets = [token, team.program.key, team.password, sandbox_clients.authorization_code[1]]
+    product.manage("shell", "-c", OPERATOR.format(email=team.email))
+    page = member.open("/admin/")
+    lists = [link.get_attribute("href") or "" for link in page.locator("#content-main .module th a").all()]
+    assert {"/admin/workspaces/workspace/", "/admin/integrations/connection/"} <= {*lists}
+
+    for path in lists:
+        page = member.open(path)
+        seen = [page.content()]
+        first = page.locator("#result_list tbody th a").first
+        if first.count():
+            seen.append(member.open(first.get_attribute("href") or "").content())
+        assert not [secret for secret in secrets for html in seen if secret in html], path
+
+
+OPERATOR = """
+from workspaces.models import User
+User.objects.filter(email="{email}").update(is_staff=True, is_superuser=True)
+"""
 
 
 def test_the_reference_is_served_by_us_alone(visitor: Callable[..., Person]) -> None:
