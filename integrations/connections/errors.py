@@ -10,10 +10,21 @@ Errors of the protocol are `integrations.oauth.errors.OAuthError`. Callers look 
 
 from __future__ import annotations
 
+import re
+
 from integrations.errors import HasDependants
 from integrations.oauth.errors import Description, OAuthError, describe
 
-__all__ = ["FlowRefused", "HasDependants", "LinkGone", "TokenUnavailable", "describe_code", "message_of", "sentence"]
+__all__ = [
+    "FlowRefused",
+    "HasDependants",
+    "LinkGone",
+    "TokenUnavailable",
+    "describe_code",
+    "message_of",
+    "naming",
+    "sentence",
+]
 
 NOT_CONNECTED = "not_connected"
 RECONNECT_REQUIRED = "reconnect_required"
@@ -72,6 +83,14 @@ def message_of(error: OAuthError) -> str:
     if error.code == "parameter_refused" and error.description:
         return error.description
     return sentence(error.code)
+
+
+_THE_PROVIDER = re.compile(r"\b[Tt]he provider\b")
+
+
+def naming(text: str, provider_name: str) -> str:
+    """The same words with the provider's name in them: our sentences say "the provider" and nothing else for it."""
+    return _THE_PROVIDER.sub(lambda _: provider_name, text) if provider_name else text
 
 
 _AGAIN = "Go back to the integration and connect again."

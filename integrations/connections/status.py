@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from integrations.connections.errors import describe_code, sentence
+from integrations.connections.errors import describe_code, naming
 from integrations.models import Connection, ConnectionStatus, GrantType, Integration, Token, TokenSchedule
 from integrations.providers.base import ProviderSpec
 from integrations.providers.setup import is_configured
@@ -19,11 +19,12 @@ WORST_FIRST = (
     ConnectionStatus.DEGRADED,
     ConnectionStatus.CONNECTED,
 )
+_MEANWHILE = "The token is kept, and renewal resumes by itself once that is corrected."
 
 
 @dataclass(frozen=True, slots=True)
 class StatusExplanation:
-    """A status in words. `code`, `reference` and `retry_at` are for "details" and for programs."""
+    """A status in words. `code` and `reference` are for "details"; `since` is when the trouble was last seen."""
 
     status: ConnectionStatus
     label: str
@@ -32,6 +33,7 @@ class StatusExplanation:
     next_step: str
     code: str = ""
     reference: UUID | None = None
+    since: datetime | None = None
     retry_at: datetime | None = None
 
 
@@ -63,11 +65,12 @@ def explain(
     return StatusExplanation(
         status=status,
         label=status.label,
-        cause=cause,
+        cause=naming(cause, spec.name),
         next_step_label=label,
-        next_step=step,
+        next_step=naming(step, spec.name),
         code=_code(integration, connection) if troubled else "",
         reference=connection.last_error_reference if connection is not None and troubled else None,
+        since=_seen_at(integration, connection) if troubled else None,
         retry_at=_due_at(connection) if status == ConnectionStatus.DEGRADED else None,
     )
 
@@ -95,16 +98,17 @@ def _words(
     if status == ConnectionStatus.CONNECTED:
         return _connected(connection), "Manage", ""
     if status == ConnectionStatus.DEGRADED:
-        return _degraded(connection, now), "Try now", "It is tried again by itself. You can also try now."
+        return _degraded(connection, now), "Try now", "It is tried again by itself."
     if status == ConnectionStatus.MISCONFIGURED:
         code = _code(integration, connection)
         words = describe_code(code) if code else describe_code("invalid_client")
-        return words.happened, "Check configuration", words.next_step
+        step = f"{words.next_step} {_MEANWHILE}" if _token(connection) is not None else words.next_step
+        return words.happened, "Check configuration", step
     code = connection.last_error_code if connection is not None else ""
     happened = describe_code(code).happened if code else "The token has expired and cannot be renewed by itself."
     if not needs_person:
         return happened, "Fetch token", "Check the client credentials, then fetch a token."
-    return happened, "Reconnect with OAuth", f"Reconnect and consent at {spec.name} again."
+    return happened, "Reconnect with OAuth", f"Programs get no token until someone consents at {spec.name} again."
 
 
 def _connected(connection: Connection | None) -> str:
@@ -122,7 +126,7 @@ def _connected(connection: Connection | None) -> str:
 
 def _degraded(connection: Connection | None, now: datetime) -> str:
     if connection is None or not connection.last_error_code:
-        return sentence("temporarily_unavailable")
+        return describe_code("temporarily_unavailable").happened
     happened = describe_code(connection.last_error_code).happened
     token = _token(connection)
     if token is not None and token.is_expired(now):
@@ -134,6 +138,12 @@ def _code(integration: Integration | None, connection: Connection | None) -> str
     if integration is not None and integration.client_error_code:
         return integration.client_error_code
     return connection.last_error_code if connection is not None else ""
+
+
+def _seen_at(integration: Integration | None, connection: Connection | None) -> datetime | None:
+    if integration is not None and integration.client_error_code:
+        return integration.client_error_at
+    return connection.last_error_at if connection is not None else None
 
 
 def _due_at(connection: Connection | None) -> datetime | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from integrations.connections.status import explain, integration_status
+from integrations.connections.errors import naming
+from integrations.connections.status import StatusExplanation, explain, integration_status
 from integrations.models import Connection, ConnectionStatus, GrantType, Integration
 from integrations.providers.base import ClientAuth
 from integrations.providers.registry import find_spec
@@ -121,3 +122,48 @@ def test_every_status_names_cause_and_next_step(
     assert told.label == ConnectionStatus(status).label
     assert (told.code == "outage") == (status in {"degraded", "misconfigured", "reconnect_required"})
     assert (told.retry_at is not None) == (status == "degraded")
+
+
+def told_of(integration: Integration, status: str, **fields: Any) -> StatusExplanation:
+    connection = make_connection(integration, issued_at=NOW, **fields)
+    return explain(
+        ConnectionStatus(status),
+        spec=find_spec(integration.workspace, "custom_acme"),
+        grant_type=integration.grant_type,
+        integration=integration,
+        connection=connection,
+        now=NOW,
+    )
+
+
+def test_trouble_is_told_with_the_providers_name_and_when_it_was_seen(delegated: Integration) -> None:
+    told = told_of(delegated, "degraded", state="degraded", last_error_code="outage", last_error_at=HOURS_AGO)
+    name = find_spec(delegated.workspace, "custom_acme").name
+    assert told.cause.startswith(f"{name} has a failure on its side.")
+    assert told.since == HOURS_AGO
+
+
+def test_a_refused_client_is_told_what_happens_meanwhile(service: Integration) -> None:
+    service.client_error_code, service.client_error_at = "invalid_client", HOURS_AGO
+    told = told_of(service, "misconfigured")
+    assert "The token is kept, and renewal resumes by itself" in told.next_step
+    assert told.since == HOURS_AGO
+
+
+def test_a_dead_grant_is_told_what_it_means_for_programs(delegated: Integration) -> None:
+    told = told_of(delegated, "reconnect_required", state="reconnect_required", last_error_code="invalid_grant")
+    assert told.next_step.startswith("Programs get no token until someone consents at ")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("The provider refused the client.", r"A\1 & Co. refused the client."),
+        ("Check the app at the provider.", r"Check the app at A\1 & Co.."),
+        ("Look into the provider's documentation.", r"Look into A\1 & Co.'s documentation."),
+        ("Other providers say so.", "Other providers say so."),
+    ],
+)
+def test_sentences_name_the_provider_whatever_its_name(text: str, named: str) -> None:
+    assert naming(text, r"A\1 & Co.") == named
+    assert naming(text, "") == text

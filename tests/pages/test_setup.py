@@ -108,7 +108,7 @@ def test_another_client_id_says_what_it_breaks_and_waits_for_a_yes(as_alice: Cli
 def test_a_refused_client_is_told_on_the_configuration(as_alice: Client, workspace: Workspace) -> None:
     integration = make_integration(workspace, "github", client_error_code="invalid_client")
     make_connection(integration)
-    assert "The provider refuses this client" in as_alice.get(GITHUB).content.decode()
+    assert "GitHub refuses this client" in as_alice.get(GITHUB).content.decode()
 
 
 def test_a_secret_that_no_key_opens_is_told_and_kept(as_alice: Client, delegated: Integration, settings: Any) -> None:

@@ -28,7 +28,7 @@ from integrations.connections.authorization import (
     start_authorization,
 )
 from integrations.connections.client_credentials import fetch_token
-from integrations.connections.errors import FlowRefused, describe_code
+from integrations.connections.errors import FlowRefused, describe_code, naming
 from integrations.connections.forms import NewConnectionForm, open_parameters
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.views.detail import connections_response
@@ -144,7 +144,7 @@ def start(
     except RateLimited as error:
         return too_many(request, error)
     except FlowRefused as refused:
-        messages.error(request, f"{refused.message} {refused.next_step}")
+        messages.error(request, in_words(refused, page.spec))
         return go(request, page.url("detail"))
     kept = dict(list(request.session.get(STARTED, {}).items())[1 - KEPT_OUTCOMES :])
     again = str(connection.pk) if connection else "" if name == "default" else NEW
@@ -174,18 +174,16 @@ def connection_new(request: WorkspaceRequest, provider_id: str, grant_type: str)
     except RateLimited as error:
         return too_many(request, error)
     except (OAuthError, FlowRefused) as error:
-        message, next_step = in_words(error)
-        form.add_error(None, f"{message} {next_step}")
+        form.add_error(None, in_words(error, page.spec))
         return connections_response(request, page, new_form=form, adding=True, status=UNPROCESSABLE)
     messages.success(request, f"“{made.name}” has its first token.")
     return redirect(page.url("connection", connection_id=made.pk))
 
 
-def in_words(error: OAuthError | FlowRefused) -> tuple[str, str]:
-    """What happened and what to do next."""
-    if isinstance(error, FlowRefused):
-        return error.message, error.next_step
-    return error.happened, error.next_step
+def in_words(error: OAuthError | FlowRefused, spec: ProviderSpec) -> str:
+    """What happened and what to do next, with the provider's name."""
+    happened = error.message if isinstance(error, FlowRefused) else error.happened
+    return naming(f"{happened} {error.next_step}", spec.name)
 
 
 # --- coming back ------------------------------------------------------------------------------------------------------
@@ -266,11 +264,13 @@ def callback_result(request: HttpRequest, reference: UUID) -> HttpResponse:
     if outcome is None:
         unknown = describe_code("unknown_state")
         outcome = {"ok": False, "code": "unknown_state", "message": unknown.happened, "next_step": unknown.next_step}
+    links = result_links(request, outcome)
+    name = links["spec"].name if "spec" in links else ""
     context = {
-        "outcome": outcome,
+        "outcome": outcome | {word: naming(outcome[word], name) for word in ("message", "next_step")},
         "reference": reference,
         "at": datetime.fromisoformat(outcome["at"]) if outcome.get("at") else None,
-        **result_links(request, outcome),
+        **links,
     }
     return render(request, "connections/result.html", context)
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from integrations.connections.client_credentials import fetch_token as fetch_a_token
-from integrations.connections.errors import FlowRefused, describe_code
+from integrations.connections.errors import FlowRefused, describe_code, naming
 from integrations.connections.forms import open_parameters
 from integrations.connections.integration_page import load_page
 from integrations.connections.refresh import refresh_connection
@@ -107,7 +107,7 @@ def fetch_token(request: WorkspaceRequest, provider_id: str, grant_type: str) ->
     except RateLimited as error:
         return too_many(request, error)
     except (OAuthError, FlowRefused) as error:
-        messages.error(request, " ".join(in_words(error)))
+        messages.error(request, in_words(error, page.spec))
         return go(request, page.url("connection", connection_id=connection.pk) if connection else page.url("detail"))
     messages.success(request, "A token was fetched and stored.")
     return go(request, page.url("connection", connection_id=fetched.pk))
@@ -127,5 +127,5 @@ def refresh(request: WorkspaceRequest, provider_id: str, grant_type: str, connec
     if outcome.refreshed:
         messages.success(request, "The token was renewed.")
     else:
-        messages.warning(request, outcome.message or "The token was not renewed.")
+        messages.warning(request, naming(outcome.message, page.spec.name) or "The token was not renewed.")
     return go(request, page.url("connection", connection_id=connection.pk))
