@@ -80,6 +80,12 @@ class Entry:
         return str(self.page.connections[0].account.get("label") or "") if self.page.connections else ""
 
     @property
+    def is_new(self) -> bool:
+        """Whether its oldest connection is younger than the days over which reads are counted."""
+        since = self.page.now - timedelta(days=USAGE_DAYS)
+        return all(c.connected_at is None or c.connected_at > since for c in self.page.connections)
+
+    @property
     def renews_at(self) -> datetime | None:
         """The next renewal among its connections."""
         times = [due for connection in self.page.connections if (due := due_at(connection))]

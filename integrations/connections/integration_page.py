@@ -116,14 +116,16 @@ class IntegrationPage:
         """The next step for the integration (or one connection) that these permissions allow."""
         subject = connection or self.worst
         status = subject.status_at(self.now) if connection and subject else self.status
-        manage = NextStep("Manage", self.url("detail"), "settings")
         if status == ConnectionStatus.NOT_CONFIGURED:
             label = "Set up" if Permission.INTEGRATION_MANAGE in can else "View"
             return NextStep(label, self.url("configuration"), "settings")
         if status == ConnectionStatus.MISCONFIGURED:
-            return NextStep("Check configuration", self.url("configuration"), "settings-exclamation")
-        if status == ConnectionStatus.CONNECTED or Permission.CONNECTION_USE not in can:
-            return manage
+            label = "Check configuration" if Permission.INTEGRATION_MANAGE in can else "View configuration"
+            return NextStep(label, self.url("configuration"), "settings-exclamation")
+        if Permission.CONNECTION_USE not in can:
+            return NextStep("View", self.url("detail"), "eye")
+        if status == ConnectionStatus.CONNECTED:
+            return NextStep("Manage", self.url("detail"), "settings")
         if status == ConnectionStatus.DEGRADED and subject:
             return NextStep("Try now", self.url("refresh", connection_id=subject.pk), "refresh", post=True)
         return self._connect_step(subject, status)

@@ -59,7 +59,7 @@ def test_what_needs_attention_stands_first_with_its_cause_and_one_next_step(
     )
     page = as_alice.get(url("list")).content.decode()
     assert page.index("Needs attention</h2>") < page.index("Notion") < page.index("Connected</h2>")
-    assert "no longer accepts the authorization" in page
+    assert "Notion no longer accepts the authorization" in page
     assert "Reconnect with OAuth" in page
     assert "acme-bot" in page
 
@@ -114,6 +114,26 @@ def test_a_viewer_sees_no_button_that_would_be_refused(sign_in: Callable[[Role],
     assert "Add integration" not in page
     assert "Reconnect with OAuth" not in page
     assert "Expired – reconnect" in page
+    assert ">View<" in page
+    assert ">Manage<" not in page
+
+
+@pytest.mark.parametrize(("days", "words"), [(1, "Not read yet"), (8, "Not read for 7 days")])
+def test_a_new_connection_is_not_blamed_for_not_being_read(
+    as_alice: Client, workspace: Workspace, days: int, words: str
+) -> None:
+    make_connection(make_integration(workspace, "github"), connected_at=timezone.now() - timedelta(days=days))
+    page = as_alice.get(url("list")).content.decode()
+    assert words in page
+
+
+def test_one_provider_under_both_grant_types_makes_two_cards_that_can_be_told_apart(
+    as_alice: Client, workspace: Workspace
+) -> None:
+    make_integration(workspace, "microsoft_graph")
+    make_integration(workspace, "microsoft_graph", GrantType.CLIENT_CREDENTIALS)
+    cards = [card for card in as_alice.get(url("list")).content.decode().split("<li") if "Microsoft Graph" in card]
+    assert [("Delegated user" in card, "Service account" in card) for card in cards] == [(True, False), (False, True)]
 
 
 def test_an_outsider_gets_404(charlie: User, client: Client, workspace: Workspace) -> None:

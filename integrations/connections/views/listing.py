@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from integrations.connections.cards import AVAILABLE, SECTIONS, Entry, Filters, filtered, load_entries
+from integrations.connections.cards import AVAILABLE, SECTIONS, USAGE_DAYS, Entry, Filters, filtered, load_entries
 from integrations.connections.views.sandbox import PROVIDER_ID, is_offered
 from integrations.models import ConnectionStatus, GrantType
 from workspaces.access import workspace_view
@@ -36,6 +36,7 @@ def integrations(request: WorkspaceRequest) -> HttpResponse:
         "total": len(entries),
         "links": filter_links(filters),
         "available": AVAILABLE,
+        "usage_days": USAGE_DAYS,
     }
     template = "integrations/list.html#results" if request.htmx else "integrations/list.html"
     return render(request, template, context)
