@@ -96,7 +96,7 @@ def test_a_refused_fetch_says_what_happened_and_what_to_do(
 ) -> None:
     provider_server.answer("/token", status=401, json={"error": "invalid_client"})
     text = as_alice.post(url("fetch_token", service), follow=True).content.decode()
-    assert "refused the client ID or the client secret" in text
+    assert "Northwind refused the client ID or the client secret" in text
     assert "Misconfigured" in text
     assert "Check configuration" in text
 
@@ -132,7 +132,7 @@ def test_try_now_says_when_it_did_not_work(
     connection = make_connection(delegated)
     provider_server.answer("/token", status=503)
     text = as_alice.post(url("refresh", delegated, connection_id=connection.pk), follow=True).content.decode()
-    assert "has a failure on its side" in text
+    assert "Northwind has a failure on its side" in text
 
 
 @pytest.mark.parametrize("name", ["test", "fetch_token"])
@@ -264,6 +264,18 @@ def test_a_custom_provider_is_deleted_with_its_integrations(
     assert as_alice.post(address, {"confirm": delegated.provider_id}).status_code == 302
     assert not CustomProvider.objects.exists()
     assert not Integration.objects.exists()
+
+
+@pytest.mark.parametrize(("connections", "named", "rest"), [(11, 11, ""), (30, 10, "and 20 more connections")])
+def test_a_removal_names_some_connections_and_counts_the_others(
+    as_alice: Client, delegated: Integration, connections: int, named: int, rest: str
+) -> None:
+    for number in range(connections):
+        make_connection(delegated, f"customer-{number:02}")
+    page = as_alice.get(url("integration_delete", delegated)).content.decode()
+    assert page.count("customer-") == named
+    assert rest in page
+    assert ("more connection" in page) == bool(rest)
 
 
 def test_a_built_in_provider_cannot_be_deleted(as_alice: Client, delegated: Integration) -> None:

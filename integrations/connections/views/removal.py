@@ -32,6 +32,7 @@ from workspaces.roles import Permission
 
 LATELY = timedelta(days=30)  # a reader that was here since then counts as depending on it
 UNPROCESSABLE = 422
+SHOWN = 10  # connections that are named; of more the number is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,16 @@ class Removal:
     readers: list[Reader] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
     consequences: list[tuple[str, str]] = field(default_factory=list)  # icon, sentence
+
+    @property
+    def first_connections(self) -> list[Connection]:
+        """Those that are named; one more than SHOWN is named rather than counted."""
+        return self.connections if len(self.connections) <= SHOWN + 1 else self.connections[:SHOWN]
+
+    @property
+    def more_connections(self) -> int:
+        """How many go beside those that are named."""
+        return len(self.connections) - len(self.first_connections)
 
 
 def confirmed(request: WorkspaceRequest, removal: Removal) -> bool:
