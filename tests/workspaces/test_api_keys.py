@@ -213,7 +213,7 @@ def test_an_outsider_makes_no_key(workspace: Workspace, charlie: User) -> None:
 
 
 def test_scopes_on_offer_follow_the_role() -> None:
-    assert scopes_for(Role.VIEWER) == [KeyScope.INTEGRATIONS_READ, KeyScope.CONNECTIONS_READ, KeyScope.MCP_READ]
+    assert scopes_for(Role.VIEWER) == [KeyScope.INTEGRATIONS_READ, KeyScope.CONNECTIONS_READ]
     assert scopes_for(Role.ADMIN) == list(KeyScope)
 
 
