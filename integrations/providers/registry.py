@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from django.db.models import OuterRef, QuerySet, Subquery
+
 from integrations.models import CustomProviderVersion
 from integrations.providers.base import ProviderNotFound, ProviderSpec
 from integrations.providers.catalogue import catalogue
@@ -15,6 +17,8 @@ from integrations.providers.definition import spec_from_definition
 from workspaces.models import Workspace
 
 __all__ = ["ProviderNotFound", "builtin_specs", "find_newest_spec", "find_spec", "specs_for"]
+
+CURRENT_FIRST = ("draft", "-number")  # published ones before drafts, the newest of them first
 
 
 def builtin_specs() -> Mapping[str, ProviderSpec]:
@@ -24,10 +28,7 @@ def builtin_specs() -> Mapping[str, ProviderSpec]:
 
 def specs_for(workspace: Workspace) -> list[ProviderSpec]:
     """Every provider that the workspace can set up, by name. One query."""
-    versions: dict[str, list[CustomProviderVersion]] = {}
-    for version in _versions(workspace):
-        versions.setdefault(version.provider.provider_id, []).append(version)
-    own = [spec_of(current_version(of_one)) for of_one in versions.values()]
+    own = [spec_of(version) for version in _current_versions(workspace)]
     return sorted([*builtin_specs().values(), *own], key=lambda spec: (spec.name.casefold(), spec.provider_id))
 
 
@@ -39,9 +40,9 @@ def find_spec(workspace: Workspace, provider_id: str, *, version: int | None = N
     if (builtin := builtin_specs().get(provider_id)) is not None:
         return builtin
     versions = _versions_of(workspace, provider_id)
-    current = current_version(versions)
+    current = _first(versions.order_by(*CURRENT_FIRST), provider_id)
     if version is not None and (current.draft or current.number < version):
-        return spec_of(next((made for made in versions if made.number == version), current))
+        return spec_of(versions.filter(number=version).first() or current)
     return spec_of(current)
 
 
@@ -49,7 +50,7 @@ def find_newest_spec(workspace: Workspace, provider_id: str) -> ProviderSpec:
     """The newest definition, drafts included: what is edited. Raises ProviderNotFound."""
     if (builtin := builtin_specs().get(provider_id)) is not None:
         return builtin
-    return spec_of(_versions_of(workspace, provider_id)[0])
+    return spec_of(_first(_versions_of(workspace, provider_id).order_by("-number"), provider_id))
 
 
 def current_version(versions: Iterable[CustomProviderVersion]) -> CustomProviderVersion:
@@ -66,13 +67,20 @@ def spec_of(version: CustomProviderVersion) -> ProviderSpec:
     )
 
 
-def _versions(workspace: Workspace) -> Iterable[CustomProviderVersion]:
-    return CustomProviderVersion.objects.filter(provider__workspace=workspace).select_related("provider")
+def _current_versions(workspace: Workspace) -> Iterable[CustomProviderVersion]:
+    """The version that counts of each provider; the others, of which there may be thousands, stay where they are."""
+    of_one = CustomProviderVersion.objects.filter(provider=OuterRef("pk")).order_by(*CURRENT_FIRST).values("pk")[:1]
+    current = workspace.custom_providers.annotate(current=Subquery(of_one)).values("current")
+    return CustomProviderVersion.objects.filter(pk__in=current).select_related("provider")
 
 
-def _versions_of(workspace: Workspace, provider_id: str) -> list[CustomProviderVersion]:
+def _versions_of(workspace: Workspace, provider_id: str) -> QuerySet[CustomProviderVersion]:
     found = CustomProviderVersion.objects.filter(provider__workspace=workspace, provider__provider_id=provider_id)
-    versions = list(found.select_related("provider").order_by("-number"))
-    if not versions:
+    return found.select_related("provider")
+
+
+def _first(versions: QuerySet[CustomProviderVersion], provider_id: str) -> CustomProviderVersion:
+    version = versions.first()
+    if version is None:
         raise ProviderNotFound(f"This workspace has no provider “{provider_id[:100]}”.")
-    return versions
+    return version
