@@ -55,10 +55,18 @@ def test_a_failed_test_shows_where_it_stopped_and_keeps_the_token(
     version = connection.token.version
     provider_server.answer("/token", status=401, json={"error": "invalid_client"})
     text = as_alice.post(url("test", service)).content.decode()
-    assert "refused the client ID or the client secret" in text
+    assert text.count("Northwind refused the client ID or the client secret.</h2>") == 1
+    assert "The token is kept, and renewal resumes by itself" in text
+    assert text.count("btn-primary") == 1
     assert "Check configuration" in text
     assert "<code>invalid_client</code>" in text
     assert Token.objects.get().version == version
+
+
+def test_a_test_without_any_token_says_what_to_do_first(as_alice: Client, delegated: Integration) -> None:
+    text = as_alice.post(url("test", delegated)).content.decode()
+    assert "There is no token yet." in text
+    assert "Connect first." in text
 
 
 def test_with_htmx_the_result_takes_the_place_of_the_tab_and_brings_the_header(

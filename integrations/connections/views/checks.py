@@ -16,6 +16,7 @@ from integrations.connections.errors import FlowRefused, describe_code, naming
 from integrations.connections.forms import open_parameters
 from integrations.connections.integration_page import load_page
 from integrations.connections.refresh import refresh_connection
+from integrations.connections.status import StatusExplanation
 from integrations.connections.testing import TestResult, test_connection
 from integrations.connections.usage import earlier_tests
 from integrations.connections.views.authorization import PERIOD, TRIES, go, in_words, named_connection, too_many
@@ -44,15 +45,26 @@ class TimelineStep:
 
 
 def timeline(result: TestResult) -> list[TimelineStep]:
-    """The steps one after the other; those not reached take no time."""
+    """The steps one after the other; those not reached take no time, and the failed one is told beside it."""
     took = [step.duration_ms or 0 for step in result.steps]
     total = max(sum(took), 1)
     steps: list[TimelineStep] = []
     for number, step in enumerate(result.steps):
         share = 0.0 if step.ok is None else max(100 * took[number] / total, SHORTEST_BAR)
         offset = min(100 * sum(took[:number]) / total, 100 - share)
-        steps.append(TimelineStep(step.label, step.ok, step.detail, took[number], offset, share))
+        steps.append(TimelineStep(step.label, step.ok, step.detail if step.ok else "", took[number], offset, share))
     return steps
+
+
+def in_sentences(result: TestResult, explanation: StatusExplanation, provider_name: str) -> dict[str, str]:
+    """What a test found and what to do about it, each said once; a trouble that stays is told in its own words."""
+    described = describe_code(result.code)
+    tells = result.ok or result.code == "parameter_refused"  # its own sentence names the parameter
+    next_step = explanation.next_step if explanation.code == result.code else described.next_step
+    return {
+        "happened": naming(result.message if tells else described.happened, provider_name),
+        "next_step": "" if result.ok else naming(next_step, provider_name),
+    }
 
 
 @require_POST
@@ -71,12 +83,13 @@ def test(request: WorkspaceRequest, provider_id: str, grant_type: str) -> HttpRe
     result = test_connection(page.integration, connection, actor=actor_of(request))
     page = load_page(request, provider_id, grant_type, timezone.now())
     tested = next((c for c in page.connections if connection and c.pk == connection.pk), page.default)
+    explanation = page.explanation(tested)
     context = page_context(request, page, "overview") | {
         "result": result,
-        "next_step": "" if result.ok else describe_code(result.code).next_step,
+        **in_sentences(result, explanation, page.spec.name),
         "steps": timeline(result),
         "connection": tested,
-        "explanation": page.explanation(tested),
+        "explanation": explanation,
         "step": page.next_step(tested, can=request.can),
         "earlier": earlier_tests(page.workspace, page.integration, page.connections) if page.integration else [],
         "live_url": page.url("connection", connection_id=tested.pk) if tested else page.url("detail"),
