@@ -26,6 +26,17 @@ class Headline:
     is_near: bool = False  # the time of day says enough
 
 
+def shown_parameters(spec: ProviderSpec, connection: Connection) -> list[tuple[str, str]]:
+    """Label and value of the connection's own parameters. A password's value is never shown; nor is one of a
+    parameter that the definition no longer has, which may have been a password.
+    """
+    return [
+        (parameter.label, "stored" if parameter.type == "password" else str(connection.parameters[parameter.key]))
+        for parameter in spec.parameters
+        if connection.parameters.get(parameter.key)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class ScopeRow:
     """One scope: what it is for, whether it is always asked, whether it was granted."""

@@ -185,8 +185,10 @@ class SetupForm(forms.Form):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The parameters' values after validation, blank ones left out."""
-        values = {p.key: self.cleaned_data.get(PARAMETER + p.key) for p in self.spec.parameters}
+        """The values after validation. Blank ones are left out, but a blank password keeps the stored one."""
+        stored = self.integration.parameters if self.integration else {}
+        kept = {p.key: stored.get(p.key) for p in self.spec.parameters if p.type == "password"}
+        values = {p.key: self.cleaned_data.get(PARAMETER + p.key) or kept.get(p.key) for p in self.spec.parameters}
         return {key: str(value) for key, value in values.items() if value}
 
 

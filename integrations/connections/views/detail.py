@@ -68,6 +68,7 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         "headline": overview_words.headline(shown, page.now),
         "token": token,
         "has_token": token is not None,
+        "parameters": overview_words.shown_parameters(page.spec, shown) if shown else [],
         "due_at": due,
         "margin": token.expires_at - due if token and token.expires_at and due and due < token.expires_at else None,
         "is_renewing": overview_words.is_renewing(shown, page.now),
