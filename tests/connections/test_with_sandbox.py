@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from integrations.connections.authorization import complete_authorization, start_authorization
+from integrations.connections.authorization import start_authorization
 from integrations.connections.client_credentials import fetch_token
+from integrations.connections.completion import complete_authorization
 from integrations.connections.refresh import refresh_connection, refresh_due
 from integrations.connections.revocation import disconnect
 from integrations.connections.testing import test_connection as run_test

@@ -12,11 +12,9 @@ import requests
 from django.db import connection as database
 from django.utils import timezone
 
-from integrations.connections.authorization import (
-    AuthorizationOutcome,
-    complete_authorization,
-    start_authorization,
-)
+from integrations.connections.authorization import start_authorization
+from integrations.connections.completion import complete_authorization
+from integrations.connections.outcomes import AuthorizationOutcome
 from integrations.connections.refresh import refresh_due
 from integrations.models import Connection, ConnectionStatus
 from tests.flows.conftest import Setup

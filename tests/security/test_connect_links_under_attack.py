@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from integrations.connections.authorization import StartedAuthorization, complete_authorization, start_authorization
+from integrations.connections.authorization import StartedAuthorization, start_authorization
+from integrations.connections.completion import complete_authorization
 from integrations.connections.connect_links import create_connect_link, find_link, link_actor
 from integrations.connections.errors import LinkGone
 from integrations.models import Connection, ConnectLink, Integration
@@ -128,9 +129,9 @@ def test_one_link_connects_once_even_when_both_exchanges_run_at_once(
     provider_server.answer("/revoke")
 
     # In the middle of the first exchange, after its row was consumed.
-    from integrations.connections import authorization
+    from integrations.connections import completion
 
-    real = authorization._account
+    real = completion._account
 
     def meanwhile(parties: Any, answer: Any) -> Any:
         if not inner:
@@ -139,7 +140,7 @@ def test_one_link_connects_once_even_when_both_exchanges_run_at_once(
         return real(parties, answer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(authorization, "_account", meanwhile)
+        patch.setattr(completion, "_account", meanwhile)
         late = come_back(first)
     assert inner[1].ok
     assert (late.ok, late.code) == (False, "link_used")

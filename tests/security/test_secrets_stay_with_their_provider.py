@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 
-from integrations.connections.authorization import complete_authorization, start_authorization
+from integrations.connections.authorization import start_authorization
+from integrations.connections.completion import complete_authorization
 from integrations.crypto import open_sealed
 from integrations.models import Connection, Integration, PendingAuthorization, Token
 from integrations.oauth.errors import ClientRefused, OAuthError
@@ -19,6 +21,7 @@ from tests.security.evidence import database_text
 from tests.servers.scripted import ScriptedServer
 from workspaces.audit import Actor
 from workspaces.models import User, Workspace
+from workspaces.roles import Role
 
 pytestmark = pytest.mark.django_db
 
@@ -134,3 +137,25 @@ def test_key_rotation_takes_second_factors_along(alice: User, settings: Any) -> 
     settings.FERNET_KEYS = [new]
     assert open_sealed(Authenticator.objects.get().data["secret"].encode(), "second-factor") == secret
     assert decrypt(Authenticator.objects.get().data["secret"]) == secret
+
+
+# --- password parameters on pages -----------------------------------------------------------------------
+def test_a_password_parameter_is_shown_to_nobody_and_kept_when_left_blank(
+    define: Callable[..., str], workspace: Workspace, sign_in: Callable[[Role], Client]
+) -> None:
+    parameters = [
+        {"label": "Key", "key": "key", "type": "password"},
+        {"label": "Region", "key": "region", "type": "text"},
+    ]
+    provider_id = define(parameters=parameters)
+    integration = make_integration(workspace, provider_id, parameters={"key": "canary-of-all"})
+    make_connection(integration, parameters={"key": "canary-of-one", "region": "eu-central", "gone": "canary-of-old"})
+    base = f"/w/acme/integrations/{provider_id}/authorization_code"
+    for role in (Role.VIEWER, Role.EDITOR, Role.ADMIN):
+        browser = sign_in(role)
+        for tab in ("", "configuration/", "scopes/", "connections/", "connections/new/", "activity/"):
+            assert "canary-" not in browser.get(f"{base}/{tab}").content.decode(), (role, tab)
+    assert "eu-central" in browser.get(f"{base}/").content.decode()
+    assert browser.post(f"{base}/configuration/", {"client_id": "client-1", "p-key": ""}).status_code == 302
+    integration.refresh_from_db()
+    assert integration.parameters == {"key": "canary-of-all"}

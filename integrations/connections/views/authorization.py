@@ -21,16 +21,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
-from integrations.connections.authorization import (
-    AuthorizationOutcome,
-    StartedAuthorization,
-    complete_authorization,
-    start_authorization,
-)
+from integrations.connections.authorization import StartedAuthorization, start_authorization
 from integrations.connections.client_credentials import fetch_token
+from integrations.connections.completion import complete_authorization
 from integrations.connections.errors import FlowRefused, describe_code, naming
 from integrations.connections.forms import NewConnectionForm, open_parameters
 from integrations.connections.integration_page import IntegrationPage, load_page
+from integrations.connections.outcomes import AuthorizationOutcome
 from integrations.connections.views.detail import connections_response
 from integrations.connections.views.header import actor_of
 from integrations.crypto import SealError, open_sealed, seal
