@@ -87,6 +87,12 @@ class KeyScope(StrEnum):
     CONNECTIONS_READ = "connections:read"
     CONNECTIONS_WRITE = "connections:write"
     TOKENS_READ = "tokens:read"
+    SECRETS_READ = "secrets:read"
+    SECRETS_WRITE = "secrets:write"
+    ACTIONS_RUN = "actions:run"
+    PROXY_USE = "proxy:use"
+    MCP_READ = "mcp:read"
+    MCP_WRITE = "mcp:write"
     AUDIT_READ = "audit:read"
 
 
@@ -97,6 +103,12 @@ SCOPE_DESCRIPTIONS: dict[KeyScope, str] = {
     KeyScope.CONNECTIONS_READ: "See connections, their scopes and status",
     KeyScope.CONNECTIONS_WRITE: "Connect, test, renew and disconnect; make connect links",
     KeyScope.TOKENS_READ: "Read access tokens",
+    KeyScope.SECRETS_READ: "Read static secrets through expressions",
+    KeyScope.SECRETS_WRITE: "Store and delete static secrets",
+    KeyScope.ACTIONS_RUN: "Run actions and read their results",
+    KeyScope.PROXY_USE: "Call providers' APIs through Grantry",
+    KeyScope.MCP_READ: "See MCP servers",
+    KeyScope.MCP_WRITE: "Add, change and call MCP servers",
     KeyScope.AUDIT_READ: "Read the audit log",
 }
 
@@ -107,5 +119,24 @@ SCOPE_PERMISSION: dict[KeyScope, Permission] = {
     KeyScope.CONNECTIONS_READ: Permission.WORKSPACE_VIEW,
     KeyScope.CONNECTIONS_WRITE: Permission.CONNECTION_USE,
     KeyScope.TOKENS_READ: Permission.TOKEN_READ,
+    KeyScope.SECRETS_READ: Permission.TOKEN_READ,
+    KeyScope.SECRETS_WRITE: Permission.INTEGRATION_MANAGE,
+    KeyScope.ACTIONS_RUN: Permission.CONNECTION_USE,
+    KeyScope.PROXY_USE: Permission.TOKEN_READ,
+    KeyScope.MCP_READ: Permission.WORKSPACE_VIEW,
+    KeyScope.MCP_WRITE: Permission.INTEGRATION_MANAGE,
     KeyScope.AUDIT_READ: Permission.AUDIT_EXPORT,
 }
+
+# Part of the contract and accepted, so that keys made today keep working; the page does not offer them while no call
+# needs them.
+NOT_OFFERED: frozenset[KeyScope] = frozenset(
+    {
+        KeyScope.SECRETS_READ,
+        KeyScope.SECRETS_WRITE,
+        KeyScope.ACTIONS_RUN,
+        KeyScope.PROXY_USE,
+        KeyScope.MCP_READ,
+        KeyScope.MCP_WRITE,
+    }
+)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from tests.factories import make_user, make_workspace
@@ -213,7 +214,7 @@ def test_an_outsider_makes_no_key(workspace: Workspace, charlie: User) -> None:
 
 
 def test_scopes_on_offer_follow_the_role() -> None:
-    assert scopes_for(Role.VIEWER) == [KeyScope.INTEGRATIONS_READ, KeyScope.CONNECTIONS_READ]
+    assert scopes_for(Role.VIEWER) == [KeyScope.INTEGRATIONS_READ, KeyScope.CONNECTIONS_READ, KeyScope.MCP_READ]
     assert scopes_for(Role.ADMIN) == list(KeyScope)
 
 
@@ -276,3 +277,15 @@ def test_keys_differ() -> None:
     user = make_user()
     workspace = make_workspace(owner=user)
     assert len({make_key(workspace, user).key for _ in range(20)}) == 20
+
+
+def test_scopes_without_a_call_are_accepted_but_not_offered(
+    as_alice: Client, workspace: Workspace, alice: User
+) -> None:
+    page = as_alice.get(f"/w/{workspace.slug}/api-keys/new/").content.decode()
+    assert 'value="tokens:read"' in page
+    assert 'value="proxy:use"' not in page
+    made = create_api_key(
+        workspace, name="later", scopes=[KeyScope.PROXY_USE], actor=Actor.member(alice), created_by=alice
+    )
+    assert effective_scopes(made.api_key) == {KeyScope.PROXY_USE}

@@ -50,6 +50,12 @@ LOWEST_ROLE_FOR_SCOPE = {
     "connections:read": "viewer",
     "connections:write": "editor",
     "tokens:read": "admin",
+    "secrets:read": "admin",
+    "secrets:write": "admin",
+    "actions:run": "editor",
+    "proxy:use": "admin",
+    "mcp:read": "viewer",
+    "mcp:write": "admin",
     "audit:read": "admin",
 }
 ORDER = ["viewer", "editor", "admin", "owner"]

@@ -18,7 +18,7 @@ from workspaces.errors import WorkspaceError
 from workspaces.forms import ApiKeyForm, RollForm
 from workspaces.http import WorkspaceRequest
 from workspaces.models import ApiKey
-from workspaces.roles import Permission, Role
+from workspaces.roles import NOT_OFFERED, Permission, Role
 
 
 @require_safe
@@ -40,7 +40,7 @@ def api_key_list(request: WorkspaceRequest) -> HttpResponse:
 @workspace_view(Permission.API_KEY_MANAGE)
 def create(request: WorkspaceRequest) -> HttpResponse:
     """The form; its answer shows the key once. It is not stored, so there is nothing to redirect to."""
-    scopes = api_keys.scopes_for(Role(request.membership.role))
+    scopes = [s for s in api_keys.scopes_for(Role(request.membership.role)) if s not in NOT_OFFERED]
     form = ApiKeyForm(request.POST if request.method == "POST" else None, scopes=scopes)
     if request.method != "POST" or not form.is_valid():
         return render(request, "workspaces/api_key_new.html", {"form": form}, status=422 if form.errors else 200)
