@@ -55,7 +55,7 @@ def refresh_due() -> None:
     try:
         summary = refresh.refresh_due()
         if summary.claimed:
-            logger.info("Refreshed: %s", summary)
+            logger.info("Tokens %s", summary)
     finally:
         _batch_runs.release()
 

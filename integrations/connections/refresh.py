@@ -58,6 +58,11 @@ class RefreshSummary:
     discarded: int = 0
     drained: int = 0
 
+    def __str__(self) -> str:
+        """For the log: what happened, without what did not."""
+        counts = ((name, getattr(self, name)) for name in ("renewed", "failed", "held", "discarded", "drained"))
+        return f"{self.claimed} due: " + (", ".join(f"{n} {name}" for name, n in counts if n) or "nothing done")
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshOutcome:
