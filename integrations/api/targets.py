@@ -86,7 +86,7 @@ def find_connection(workspace: Workspace, path: Path) -> Connection:
         connection_id = UUID(str(path["connection_id"]))
     except ValueError as error:
         raise Problem("not_found") from error
-    connection = (
+    connection: Connection | None = (
         workspace.connections.select_related("integration", "token", "schedule", "workspace")
         .filter(pk=connection_id)
         .first()

@@ -18,7 +18,9 @@ from integrations.clock import Clock, start_clock
 from integrations.connections.connect_links import bind_to_browser, check_request, check_usable, digest
 from integrations.connections.errors import FlowRefused
 from integrations.connections.parties import Parties, parties_of, scopes_to_request
+from integrations.crypto import SealError
 from integrations.models import Connection, ConnectLink, Integration, PendingAuthorization
+from integrations.models.parameter_values import WithParameters
 from integrations.oauth import grants
 from integrations.oauth.errors import ConfigurationRefused, OAuthError
 from integrations.outbound.addresses import check_url
@@ -62,19 +64,27 @@ def start_authorization(
         check_usable(link, clock.now())
         bind_to_browser(link, binding)
         connection_name, additional_scopes = link.connection_name, link.additional_scopes
-        parameters = {**link.parameters, **(parameters or {})} or None
+        parameters = {**_stored(link), **(parameters or {})} or None
     if connection is None:
         connection = Connection.objects.filter(integration=integration, name=connection_name).first()
     if connection is not None:
         connection_name = connection.name
         additional_scopes = additional_scopes or connection.additional_scopes
-        parameters = connection.parameters if parameters is None else parameters
+        parameters = _stored(connection) if parameters is None else parameters
     check_request(integration, connection_name, parameters or {}, additional_scopes)
     parties = _parties(integration, connection, parameters or {})
     return _begin(
         integration, connection, parties, binding, user, link, connection_name, additional_scopes, parameters or {},
         actor, clock,
     )  # fmt: skip
+
+
+def _stored(row: WithParameters) -> dict[str, Any]:
+    """The row's parameter values. Raises FlowRefused when no key opens them."""
+    try:
+        return row.parameters
+    except SealError as error:
+        raise FlowRefused("undecryptable") from error
 
 
 def _parties(integration: Integration, connection: Connection | None, parameters: Mapping[str, Any]) -> Parties:
@@ -133,7 +143,7 @@ def _begin(
             provider_version=parties.spec.version if parties.spec.custom else None,
             requested_scopes=list(scopes),
             additional_scopes=list(additional_scopes),
-            parameters=dict(parameters),
+            parameters=dict(parameters),  # type: ignore[misc] # a property
             created_at=clock.now(),
             expires_at=clock.now() + timedelta(seconds=settings.PENDING_AUTHORIZATION_SECONDS),
         )

@@ -12,7 +12,7 @@ from django.db import transaction
 from integrations.clock import start_clock
 from integrations.connections.commits import Patience, give_back_connection
 from integrations.connections.connect_links import check_name, check_scopes
-from integrations.connections.parties import parties_of, scopes_to_request
+from integrations.connections.parties import parameters_of, parties_of, scopes_to_request
 from integrations.connections.policies import pause_of, pause_provider, refuse_client, refuses_client
 from integrations.connections.storing import Granted, store_extra_later, store_grant
 from integrations.models import Connection, GrantType, Integration, ProviderPause
@@ -49,9 +49,10 @@ def fetch_token(
     if connection is not None:
         name = connection.name
         additional_scopes = connection.additional_scopes if additional_scopes is None else additional_scopes
-        parameters = connection.parameters if parameters is None else parameters
     pause_key = ""
     try:
+        if connection is not None and parameters is None:
+            parameters = parameters_of(connection)
         parties = parties_of(integration, connection, parameters=parameters or {})
         pause_key = parties.pause_key
         if additional_scopes is not None and (connection is None or additional_scopes != connection.additional_scopes):
@@ -78,7 +79,9 @@ def fetch_token(
     store = partial(_store, granted, connection, clock.now(), actor)
     stored = Patience(COMMIT_PATIENCE_SECONDS).commit(store)
     store_extra_later(stored, answer.extra)
-    return Connection.objects.select_related("workspace", "integration", "token", "schedule").get(pk=stored.pk)
+    made = Connection.objects.select_related("workspace", "integration", "token", "schedule")
+    found: Connection = made.get(pk=stored.pk)
+    return found
 
 
 def _refuse_while_paused(key: str, now: datetime) -> None:

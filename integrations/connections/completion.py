@@ -213,15 +213,15 @@ def _unchanged_parties(pending: PendingAuthorization) -> tuple[Parties, str | No
         integration = Integration.objects.select_related("workspace").get(pk=pending.integration_id)
     except Integration.DoesNotExist as error:
         raise FlowFailed("provider_changed") from error
-    parties = parties_of(integration, parameters=pending.parameters)
-    now = (parties.server.authorization_endpoint, parties.server.token_endpoint, parties.server.issuer)
-    then = (pending.authorization_endpoint, pending.token_endpoint, pending.issuer)
-    if now != then or parties.client.client_id != pending.client_id or pending.redirect_uri != redirect_uri():
-        raise FlowFailed("provider_changed")
     try:
-        return parties, pending.code_verifier
+        parties, verifier = parties_of(integration, parameters=pending.parameters), pending.code_verifier
+        then = (pending.authorization_endpoint, pending.token_endpoint, pending.issuer)
     except SealError as error:
         raise FlowFailed("undecryptable") from error
+    now = (parties.server.authorization_endpoint, parties.server.token_endpoint, parties.server.issuer)
+    if now != then or parties.client.client_id != pending.client_id or pending.redirect_uri != redirect_uri():
+        raise FlowFailed("provider_changed")
+    return parties, verifier
 
 
 def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:

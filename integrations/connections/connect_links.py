@@ -56,7 +56,7 @@ def create_connect_link(
             integration=integration,
             token_hash=digest(token),
             connection_name=connection_name,
-            parameters=dict(parameters or {}),
+            parameters=dict(parameters or {}),  # type: ignore[misc] # a property
             additional_scopes=list(additional_scopes),
             return_url=return_url,
             created_by=actor.label[:254],
@@ -119,7 +119,7 @@ def find_link(token: str, now: datetime | None = None) -> ConnectLink:
     """The link that a URL's token belongs to. Raises LinkGone."""
     moment = now or timezone.now()
     links = ConnectLink.objects.select_related("workspace", "integration", "integration__workspace")
-    link = links.filter(token_hash=digest(token)).first()
+    link: ConnectLink | None = links.filter(token_hash=digest(token)).first()
     if link is None:
         raise LinkGone("unknown_link")
     check_usable(link, moment)

@@ -26,7 +26,7 @@ def name_field(**kwargs: Any) -> forms.CharField:
 
 def open_parameters(page: IntegrationPage) -> tuple[Parameter, ...]:
     """Parameters that the integration leaves to each connection and that have no default."""
-    given = page.integration.parameters if page.integration else {}
+    given = page.integration.readable_parameters if page.integration else {}
     return tuple(p for p in connection_parameters(page.spec) if not given.get(p.key) and not p.default)
 
 
@@ -36,7 +36,7 @@ class _OfConnection(forms.Form):
     def __init__(self, *args: Any, page: IntegrationPage, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.page = page
-        given = page.integration.parameters if page.integration else {}
+        given = page.integration.readable_parameters if page.integration else {}
         for parameter in connection_parameters(page.spec):
             stored = given.get(parameter.key) or parameter.default
             name = PARAMETER + parameter.key
@@ -59,7 +59,7 @@ class _OfConnection(forms.Form):
     @property
     def parameters(self) -> dict[str, str]:
         """Values that differ from the integration's, by key."""
-        given = self.page.integration.parameters if self.page.integration else {}
+        given = self.page.integration.readable_parameters if self.page.integration else {}
         values = {p.key: self.cleaned_data.get(PARAMETER + p.key) for p in connection_parameters(self.page.spec)}
         return {key: str(value) for key, value in values.items() if value and value != given.get(key)}
 

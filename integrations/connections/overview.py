@@ -30,10 +30,11 @@ def shown_parameters(spec: ProviderSpec, connection: Connection) -> list[tuple[s
     """Label and value of the connection's own parameters. A password's value is never shown; nor is one of a
     parameter that the definition no longer has, which may have been a password.
     """
+    values = connection.readable_parameters
     return [
-        (parameter.label, "stored" if parameter.type == "password" else str(connection.parameters[parameter.key]))
+        (parameter.label, "stored" if parameter.type == "password" else str(values[parameter.key]))
         for parameter in spec.parameters
-        if connection.parameters.get(parameter.key)
+        if values.get(parameter.key)
     ]
 
 

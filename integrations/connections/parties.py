@@ -66,8 +66,8 @@ def parties_of(
     Raises ConfigurationRefused when the definition is gone, a parameter is unfit or the secret is unreadable.
     """
     version = connection.provider_version if connection is not None else None
-    values = parameters if parameters is not None else (connection.parameters if connection is not None else {})
     try:
+        values = parameters if parameters is not None else parameters_of(connection)
         key = (integration.workspace_id, integration.provider_id, version)
         spec = specs.get(key) if specs is not None else None
         if spec is None:
@@ -83,6 +83,14 @@ def parties_of(
         raise ConfigurationRefused("provider_missing") from error
     except (ParameterRefused, TemplateRefused) as error:
         raise ConfigurationRefused("parameter_refused", str(error)) from error
+    except SealError as error:
+        raise ConfigurationRefused("undecryptable") from error
+
+
+def parameters_of(connection: Connection | None) -> dict[str, object]:
+    """A connection's own values, none without one. Raises ConfigurationRefused when no key opens them."""
+    try:
+        return connection.parameters if connection is not None else {}
     except SealError as error:
         raise ConfigurationRefused("undecryptable") from error
 

@@ -111,7 +111,7 @@ def _add_token(connection: Connection, issued: IssuedToken) -> None:
 
 _FILLED = (
     "state",
-    "parameters",
+    "sealed_parameters",
     "additional_scopes",
     "requested_scopes",
     "granted_scopes",

@@ -8,10 +8,11 @@ from django.db import models
 from django.utils import timezone
 
 from integrations.models.integration import Integration
+from integrations.models.parameter_values import WithParameters
 from workspaces.models import ActorKind, Workspace
 
 
-class ConnectLink(models.Model):
+class ConnectLink(WithParameters):
     """Lives 24 hours, is used up by success and bound by cookie to the browser that posted first."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -19,7 +20,6 @@ class ConnectLink(models.Model):
     integration = models.ForeignKey(Integration, on_delete=models.CASCADE, related_name="connect_links")
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     connection_name = models.CharField(max_length=100, default="default")
-    parameters = models.JSONField(default=dict)
     additional_scopes = models.JSONField(default=list)
     return_url = models.URLField(max_length=2000, blank=True)
     browser_hash = models.CharField(max_length=64, blank=True, editable=False)
@@ -30,6 +30,9 @@ class ConnectLink(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta(WithParameters.Meta):
+        pass
 
     def __str__(self) -> str:
         return f"connect link for {self.integration}"

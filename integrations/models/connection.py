@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
 
+from integrations.fields import SealedQuerySet
 from integrations.models.integration import GrantType, Integration
+from integrations.models.parameter_values import WithParameters
 from workspaces.models import Workspace
 
 
@@ -33,7 +36,7 @@ class ConnectionStatus(models.TextChoices):
     RECONNECT_REQUIRED = "reconnect_required", "Expired – reconnect"
 
 
-class Connection(models.Model):
+class Connection(WithParameters):
     """A name, parameter values, scopes, whose account it is, and its token (a table of its own)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -41,7 +44,6 @@ class Connection(models.Model):
     integration = models.ForeignKey(Integration, on_delete=models.CASCADE, related_name="connections")
     name = models.CharField(max_length=100, default="default")
     is_default = models.BooleanField(default=False)
-    parameters = models.JSONField(default=dict)
     # Version of a custom provider's definition this was made with; null for built-in ones.
     provider_version = models.PositiveIntegerField(null=True, editable=False)
     state = models.CharField(
@@ -62,7 +64,9 @@ class Connection(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta:
+    objects: ClassVar[models.Manager[Connection]] = SealedQuerySet.as_manager()
+
+    class Meta(WithParameters.Meta):
         ordering = ("-is_default", "name")
         constraints = (
             models.UniqueConstraint(

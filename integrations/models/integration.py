@@ -8,7 +8,8 @@ from typing import cast
 from django.db import models
 from django.utils import timezone
 
-from integrations.fields import SealedModel, SealedTextField
+from integrations.fields import SealedTextField
+from integrations.models.parameter_values import WithParameters
 from workspaces.models import Workspace
 
 
@@ -19,8 +20,11 @@ class GrantType(models.TextChoices):
     CLIENT_CREDENTIALS = "client_credentials", "Service account"
 
 
-class Integration(SealedModel):
-    """Client credentials and chosen scopes. Identity everywhere: (workspace, provider_id, grant_type)."""
+class Integration(WithParameters):
+    """Client credentials and chosen scopes. Identity everywhere: (workspace, provider_id, grant_type).
+
+    `parameters` are those that an admin sets for every connection.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="integrations")
@@ -31,8 +35,6 @@ class Integration(SealedModel):
     # Empty: as the provider says.
     token_endpoint_auth_method = models.CharField(max_length=32, blank=True)
     additional_scopes = models.JSONField(default=list)
-    # Values of the provider's {{parameters}} that an admin sets for every connection.
-    parameters = models.JSONField(default=dict)
     # The provider refuses the client itself: one alarm, renewals pause until credentials change or a probe succeeds.
     client_error_code = models.CharField(max_length=64, blank=True, editable=False)
     client_error_message = models.CharField(max_length=500, blank=True, editable=False)
@@ -41,7 +43,7 @@ class Integration(SealedModel):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(SealedModel.Meta):
+    class Meta(WithParameters.Meta):
         constraints = (
             models.UniqueConstraint(
                 fields=["workspace", "provider_id", "grant_type"], name="integration_once_per_provider_and_grant"

@@ -8,14 +8,15 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from integrations.fields import SealedModel, SealedTextField
+from integrations.fields import SealedTextField
 from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection
 from integrations.models.integration import Integration
+from integrations.models.parameter_values import WithParameters
 from workspaces.models import Workspace
 
 
-class PendingAuthorization(SealedModel):
+class PendingAuthorization(WithParameters):
     """The whole tuple, so that editing the provider or client invalidates flows under way (mix-up, RFC 9700 §4.4)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -32,13 +33,13 @@ class PendingAuthorization(SealedModel):
     code_verifier = SealedTextField(null=True)
     redirect_uri = models.CharField(max_length=500)
     issuer = models.CharField(max_length=500, blank=True)
-    authorization_endpoint = models.CharField(max_length=2000)
-    token_endpoint = models.CharField(max_length=2000)
+    # With parameters filled in, which may be passwords.
+    authorization_endpoint = SealedTextField(null=True)
+    token_endpoint = SealedTextField(null=True)
     client_id = models.CharField(max_length=512)
     provider_version = models.PositiveIntegerField(null=True)
     requested_scopes = models.JSONField(default=list)
     additional_scopes = models.JSONField(default=list)
-    parameters = models.JSONField(default=dict)
     request_id = models.UUIDField(default=uuid.uuid4)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
@@ -46,7 +47,7 @@ class PendingAuthorization(SealedModel):
     # What a second hit shows: {"ok": bool, "code": str, "message": str, "connection_id": str|null}
     outcome = models.JSONField(null=True)
 
-    class Meta(SealedModel.Meta):
+    class Meta(WithParameters.Meta):
         constraints = (
             models.CheckConstraint(
                 condition=models.Q(user__isnull=False, connect_link__isnull=True)

@@ -61,7 +61,7 @@ def forget_secrets(provider: CustomProvider, *, relying_on: Collection[str] | No
     moved = [
         integration
         for integration in provider.workspace.integrations.filter(provider_id=provider.provider_id).select_for_update()
-        if relying_on is None or any(not integration.parameters.get(key) for key in relying_on)
+        if relying_on is None or any(not integration.readable_parameters.get(key) for key in relying_on)
     ]
     for integration in moved:
         integration.client_secret = None

@@ -131,7 +131,7 @@ class SetupForm(forms.Form):
         }
         for name in own:
             key = name.removeprefix(PARAMETER)
-            stored = self.integration.parameters.get(key) if self.integration else None
+            stored = self.integration.readable_parameters.get(key) if self.integration else None
             default = next(p.default for p in self.spec.parameters if p.key == key)
             self.initial.setdefault(name, stored or default)
         self.fields = own | self.fields
@@ -186,7 +186,7 @@ class SetupForm(forms.Form):
     @property
     def parameters(self) -> dict[str, str]:
         """The values after validation. Blank ones are left out, but a blank password keeps the stored one."""
-        stored = self.integration.parameters if self.integration else {}
+        stored = self.integration.readable_parameters if self.integration else {}
         kept = {p.key: stored.get(p.key) for p in self.spec.parameters if p.type == "password"}
         values = {p.key: self.cleaned_data.get(PARAMETER + p.key) or kept.get(p.key) for p in self.spec.parameters}
         return {key: str(value) for key, value in values.items() if value}

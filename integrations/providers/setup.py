@@ -231,7 +231,8 @@ def _read_parameters(spec: ProviderSpec, given: Mapping[str, Any], errors: dict[
 
 def _host_values(spec: ProviderSpec, integration: Integration) -> list[str]:
     """The values that decide which host is sent the client secret and tokens."""
-    return [integration.parameters.get(parameter.key) or parameter.default for parameter in admin_parameters(spec)]
+    values = integration.readable_parameters
+    return [values.get(parameter.key) or parameter.default for parameter in admin_parameters(spec)]
 
 
 def _apply(integration: Integration, setup: _Setup) -> list[str]:
@@ -244,7 +245,8 @@ def _apply(integration: Integration, setup: _Setup) -> list[str]:
         "token_endpoint_auth_method": setup.token_endpoint_auth_method,
     }
     for field, value in wanted.items():
-        if value is not None and getattr(integration, field) != value:
+        stored = integration.readable_parameters if field == "parameters" else getattr(integration, field)
+        if value is not None and stored != value:
             setattr(integration, field, value)
             changed.append(field)
     if setup.client_secret is not None or (setup.clear_client_secret and integration.has_client_secret):

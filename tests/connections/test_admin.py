@@ -18,7 +18,6 @@ from integrations.models import (
     CustomProvider,
     CustomProviderVersion,
     Integration,
-    PendingAuthorization,
     Token,
     TokenSchedule,
 )
@@ -57,7 +56,8 @@ def rows(delegated: Integration, alice: User) -> list[Any]:
     delegated.save()
     actor = Actor.member(alice)
     pending = start_authorization(delegated, binding="b", user=alice, connection_name="n", actor=actor).pending
-    PendingAuthorization.objects.update(parameters={"password": "canary-parameter"})
+    pending.parameters = {"password": "canary-parameter"}
+    pending.save()
     delegated.parameters = {"password": "canary-parameter"}
     delegated.save()
     return [delegated, connection, CustomProvider.objects.get(), pending]

@@ -198,7 +198,7 @@ def test_it_goes_through_all_rows_in_batches(
     reports: list[tuple[str, int]] = []
     progress = rotation.rotate(report=lambda name, so_far: reports.append((name, so_far.seen)))
     assert (progress.seen, progress.rotated) == (8, 8)
-    assert reports == [
+    assert [report for report in reports if report[0] != "integrations.Connection"] == [
         ("integrations.Integration", 1),
         ("integrations.Token", 4),
         ("integrations.Token", 7),

@@ -208,7 +208,10 @@ def test_hostile_names_are_text_on_every_page(
         version.save()
     User.objects.filter(pk=alice.pk).update(name=HOSTILE_TEXT)
     Integration.objects.filter(pk=delegated.pk).update(client_id=HOSTILE_TEXT, additional_scopes=[HOSTILE_TEXT])
-    browser, seen = browser_of(alice), {"/w/acme/integrations/"}
+    base = f"/w/acme/integrations/{delegated.provider_id}/authorization_code"
+    tabs = ("", "configuration/", "scopes/", "connections/", "activity/", f"connections/{connected.pk}/disconnect/")
+    seen = {f"{base}/{tab}" for tab in tabs} | {"/w/acme/integrations/", "/w/acme/integrations/?status="}
+    browser = browser_of(alice)
     waiting = list(seen)
     shown = 0
     while waiting and len(seen) < 80:

@@ -7,14 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from django.db import connection as database
 from django.test import Client
 
 from integrations.connections.authorization import start_authorization
 from integrations.connections.completion import complete_authorization
-from integrations.crypto import open_sealed
+from integrations.connections.errors import FlowRefused
+from integrations.crypto import SealError, open_sealed
 from integrations.models import Connection, Integration, PendingAuthorization, Token
 from integrations.oauth.errors import ClientRefused, OAuthError
 from integrations.providers.custom import update_custom_provider
+from tests.api.client import ApiClient, make_key
 from tests.factories import make_connection, make_integration
 from tests.security.conftest import token_answer
 from tests.security.evidence import database_text
@@ -159,3 +163,63 @@ def test_a_password_parameter_is_shown_to_nobody_and_kept_when_left_blank(
     assert browser.post(f"{base}/configuration/", {"client_id": "client-1", "p-key": ""}).status_code == 302
     integration.refresh_from_db()
     assert integration.parameters == {"key": "canary-of-all"}
+
+
+def test_password_parameters_are_encrypted_wherever_they_are_kept(
+    define: Callable[..., str], workspace: Workspace, provider_server: ScriptedServer, alice: User
+) -> None:
+    provider_id = define(
+        token_endpoint=f"{provider_server.url}/token?k={{{{key}}}}",
+        parameters=[{"label": "Key", "key": "key", "type": "password"}],
+    )
+    api = ApiClient(make_key(workspace))
+    one = f"/integrations/{provider_id}/authorization_code"
+    saved = {"client_id": "c", "client_secret": "s", "parameters": {"key": "canary-of-integration"}}
+    assert api.put(one, saved).status_code == 200
+    link = {"connection": "l", "parameters": {"key": "canary-of-link"}}
+    assert api.post(f"{one}/connect-links", link).status_code == 201
+    integration = Integration.objects.get()
+    started = start_authorization(
+        integration, binding="b", user=alice, parameters={"key": "canary-of-connection"}, actor=Actor.member(alice)
+    )
+    provider_server.answer("/token", json=token_answer())
+    provider_server.answer("/userinfo", json={"sub": "1"})
+    outcome = complete_authorization([("code", "c"), ("state", started.state)], binding="b", user=alice)
+    assert outcome.ok, outcome.code
+    assert provider_server.to("/token")[0].query == "k=canary-of-connection"
+    assert sorted({place for place, text in database_text() if "canary-of" in text}) == []
+
+
+def test_parameters_that_no_key_opens_stop_nothing_else_and_are_kept(
+    define: Callable[..., str], workspace: Workspace, alice: User, settings: Any, sign_in: Callable[[Role], Client]
+) -> None:
+    provider_id = define(parameters=[{"label": "Key", "key": "key", "type": "password"}])
+    integration = make_integration(workspace, provider_id, parameters={"key": "of-all"})
+    connection = make_connection(integration, parameters={"key": "of-one"})
+    keys = list(settings.FERNET_KEYS)
+    settings.FERNET_KEYS = [Fernet.generate_key()]
+    base = f"/w/acme/integrations/{provider_id}/authorization_code"
+    for tab in ("", "configuration/", "scopes/", "connections/", "connections/new/", "activity/"):
+        assert sign_in(Role.ADMIN).get(f"{base}/{tab}").status_code == 200, tab
+    assert sign_in(Role.ADMIN).post(f"{base}/connect/").status_code == 302
+    assert sign_in(Role.ADMIN).post(f"{base}/scopes/", {"additional_scopes": "write"}).status_code == 302
+    with pytest.raises(FlowRefused) as refused:
+        start_authorization(integration, binding="b", user=alice, connection=connection, actor=Actor.member(alice))
+    assert refused.value.code == "undecryptable"
+    settings.FERNET_KEYS = keys
+    assert Integration.objects.get().parameters == {"key": "of-all"}
+    assert Connection.objects.get().parameters == {"key": "of-one"}
+
+
+def test_parameters_of_one_row_cannot_be_copied_into_another(define: Callable[..., str], workspace: Workspace) -> None:
+    """Somebody who can write to the database puts another tenant's ciphertext into a row of their own."""
+    integration = make_integration(workspace, define())
+    theirs, mine = (make_connection(integration, name, parameters={"key": name}) for name in ("theirs", "mine"))
+    with database.cursor() as cursor:
+        cursor.execute(
+            "UPDATE integrations_connection SET sealed_parameters = "
+            "(SELECT sealed_parameters FROM integrations_connection WHERE name = 'theirs') WHERE name = 'mine'"
+        )
+    with pytest.raises(SealError):
+        _ = Connection.objects.get(pk=mine.pk).parameters
+    assert Connection.objects.get(pk=theirs.pk).parameters == {"key": "theirs"}

@@ -91,7 +91,6 @@ def connect_link(request: HttpRequest, token: str) -> HttpResponse:
             link=link,
             connection_name=link.connection_name,
             additional_scopes=link.additional_scopes,
-            parameters=link.parameters,
             actor=link_actor(link, request.request_id),  # type: ignore[attr-defined] # set by RequestIdMiddleware
         )
     except LinkGone as gone:

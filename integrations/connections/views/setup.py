@@ -203,7 +203,7 @@ def save_scopes(
         client_id=integration.client_id,
         client_secret=None,
         additional_scopes=additional,
-        parameters=integration.parameters,
+        parameters=None,
         token_endpoint_auth_method=integration.token_endpoint_auth_method or None,
         actor=actor_of(request),
     )
