@@ -34,5 +34,10 @@ class ConnectLink(WithParameters):
     class Meta(WithParameters.Meta):
         pass
 
+    @property
+    def made_by_person(self) -> str:
+        """Who made it, if that was a person: outsiders see it, and a key's name is none of their business."""
+        return self.created_by if self.creator_kind == ActorKind.MEMBER else ""
+
     def __str__(self) -> str:
         return f"connect link for {self.integration}"

@@ -210,8 +210,10 @@ class ScopesForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.spec = spec
         delimiter = "," if spec.scope_input_delimiter == "comma" else ""
-        defined = set(spec.default_scopes(grant_type))
-        self.suggestions = tuple(scope for scope in spec.suggested_scopes if scope.name not in defined)
+        value = self["additional_scopes"].value() or ""  # a list from the database, text from a form
+        chosen = split_lines(value, spec.scope_input_delimiter) if isinstance(value, str) else value
+        known = {*spec.default_scopes(grant_type), *chosen}
+        self.suggestions = tuple(scope for scope in spec.suggested_scopes if scope.name not in known)
         self.tags = TagsInput(
             {"class": "g-mono"}, delimiter=delimiter, suggestions=tuple(scope.name for scope in self.suggestions)
         )

@@ -13,6 +13,7 @@ from integrations.models import Connection, ConnectLink, Integration
 from tests.factories import make_connection
 from tests.pages.conftest import continue_url, query_of, token_answer, url
 from tests.servers.scripted import ScriptedServer
+from workspaces.models import ActorKind
 from workspaces.roles import Role
 
 
@@ -59,6 +60,12 @@ def test_the_page_says_who_asks_for_what(visitor: Client, link: str) -> None:
     assert "openid" in text
     assert "no-store" in page["Cache-Control"]
     assert text.count("<form") == 1
+
+
+def test_an_outsider_sees_a_persons_name_but_never_a_keys(visitor: Client, delegated: Integration, link: str) -> None:
+    assert "It was made by alice@example.com" in visitor.get(link).content.decode()
+    ConnectLink.objects.update(creator_kind=ActorKind.API_KEY, created_by="nightly-sync (gr_abc…)")
+    assert "nightly-sync" not in visitor.get(link).content.decode()
 
 
 def test_success_ends_on_a_result_page_and_uses_the_link_up(visitor: Client, link: str) -> None:

@@ -203,3 +203,12 @@ def test_a_dropdown_parameter_takes_nothing_outside_its_list(as_alice: Client, w
     assert refused.status_code == 422
     assert as_alice.post(address, github(param_region="eu")).status_code == 302
     assert workspace.integrations.get(grant_type=GrantType.CLIENT_CREDENTIALS).parameters == {"region": "eu"}
+
+
+def test_scopes_that_are_chosen_already_are_not_suggested(as_alice: Client, workspace: Workspace) -> None:
+    integration = make_integration(workspace, "github")
+    scopes = GITHUB.replace("configuration", "scopes")
+    assert "read:org" in as_alice.get(scopes).context["form"].tags.suggestions
+    integration.additional_scopes = ["read:org"]
+    integration.save()
+    assert "read:org" not in as_alice.get(scopes).context["form"].tags.suggestions
