@@ -46,6 +46,10 @@ def noted_logs() -> Iterator[Notes]:
     for name, wanted in logging_settings("DEBUG")["loggers"].items():
         if "level" in wanted:
             logging.getLogger(name).setLevel(wanted["level"])
+    # Loggers that another test's configuration switched off would look as if they kept their secrets.
+    silent = [logger for logger in logging.Logger.manager.loggerDict.values() if getattr(logger, "disabled", False)]
+    for logger in silent:
+        logger.disabled = False  # type: ignore[union-attr]
     root = logging.getLogger()
     root.setLevel(logging.DEBUG)
     root.addHandler(notes)
@@ -53,6 +57,8 @@ def noted_logs() -> Iterator[Notes]:
         yield notes
     finally:
         root.removeHandler(notes)
+        for logger in silent:
+            logger.disabled = True  # type: ignore[union-attr]
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
 

@@ -358,7 +358,8 @@ def _broker_folders() -> set[Path]:
 
 def found_in_logs(story: Story, secrets: list[str]) -> list[str]:
     """OAuth secrets are never logged at all; what stands in addresses of ours is cut out of the printed line."""
-    assert len(story.logs.printed) > 10
+    loggers = {line.split(" ", 1)[0] for line in story.logs.printed}
+    assert {"django.request", "integrations.api.api"} <= loggers  # refusals and the failure were noted
     printed = [("printed log", line) for line in story.logs.printed]
     raw = [("log", line) for line in story.logs.raw]
     return _found(raw, secrets) + _found(printed, list(story.shown_once))
