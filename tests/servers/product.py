@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -53,14 +54,16 @@ class Product:
 
 
 def free_port_pair() -> int:
-    """A port P such that P and P+1 (the sandbox's) are free now."""
-    for _ in range(50):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            with contextlib.suppress(OSError):
-                second.bind(("127.0.0.1", port + 1))
-                return int(port)
+    """A port P such that P and P+1 (the sandbox's) are free now.
+
+    Below the range from which the system takes ports for everybody else, so that no test beside this one gets it.
+    """
+    for _ in range(200):
+        port = random.randrange(20_000, 31_000, 2)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
     raise RuntimeError("No two free neighbouring ports were found.")
 
 
