@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
 import pytest
+from django.core.cache import caches
 from django.db import connection
 from django.test import Client
 
@@ -61,6 +63,12 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         real_connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture(autouse=True)
+def _counts_begin_anew() -> None:
+    """Redis forgets no rate limit when a test's transaction is rolled back: every test counts under its own name."""
+    caches["default"].key_prefix = uuid.uuid4().hex
 
 
 @pytest.fixture(autouse=True)
