@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
 # Used under DEBUG only, so that a checkout starts; refused outside it by name.
-DEBUG_SECRET_KEY = "insecure-debug-secret-key-0123456789-abcdefghijklmnopqrstuvwxyz"  # noqa: S105
+DEBUG_SECRET_KEY = "insecure-debug-secret-key-0123456789-abcdefghijklmnopqrstuvwxyz"  # noqa: S105 (known, and refused outside DEBUG)
 DEBUG_FERNET_KEY = base64.urlsafe_b64encode(b"insecure-debug-key-32-bytes-long").decode()
 _EXAMPLE_VALUES = {"change-me", "changeme", "secret", DEBUG_SECRET_KEY}
 MIN_SECRET_KEY_LENGTH = 50

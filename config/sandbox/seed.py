@@ -10,7 +10,7 @@ from oauth2_provider.models import clear_expired, get_application_model
 from config.sandbox.models import Note
 
 # Shown on the login page: this server holds nothing but its own demonstration data.
-PASSWORD = "sandbox"  # noqa: S105
+PASSWORD = "sandbox"  # noqa: S105 (shown on the login page)
 PEOPLE = {"alex@sandbox.example": ("Alex", "Sandbox"), "sam@sandbox.example": ("Sam", "Sandbox")}
 
 

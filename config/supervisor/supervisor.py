@@ -153,7 +153,7 @@ class Supervisor:
 
     def _bury(self, child: Child, now: float) -> None:
         """Clear away what a dead child left behind and plan its return."""
-        assert child.process is not None  # noqa: S101 # for the type checker
+        assert child.process is not None  # noqa: S101 (it was opened as a pipe) # for the type checker
         code = child.process.returncode
         child.kill_group()
         child.process = None
@@ -190,8 +190,8 @@ class Supervisor:
         self._stop_requests += 1
 
     def _pass_lines_on(self, child: Child) -> None:
-        assert child.process is not None  # noqa: S101 # for the type checker
-        assert child.process.stdout is not None  # noqa: S101
+        assert child.process is not None  # noqa: S101 (it was opened as a pipe) # for the type checker
+        assert child.process.stdout is not None  # noqa: S101 (it was opened as a pipe)
         threading.Thread(
             target=self._copy_lines, args=(child.spec.name, child.process.stdout), name=child.spec.name, daemon=True
         ).start()

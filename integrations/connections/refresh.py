@@ -288,8 +288,8 @@ def _revoke_late_answer(job: Job, renewed: Renewed) -> None:
     http, secrets = outbound.session(outbound.TOKEN), renewed.issued.secrets
     server, client = job.parties.server, job.parties.client
     if secrets.refresh_token:
-        grants.revoke(http, server, client, token=secrets.refresh_token, token_type_hint="refresh_token")  # noqa: S106
-    grants.revoke(http, server, client, token=secrets.access_token, token_type_hint="access_token")  # noqa: S106
+        grants.revoke(http, server, client, token=secrets.refresh_token, token_type_hint="refresh_token")  # noqa: S106 (a name, not a token)
+    grants.revoke(http, server, client, token=secrets.access_token, token_type_hint="access_token")  # noqa: S106 (a name, not a token)
 
 
 # --- one connection now ---------------------------------------------------------------------------------

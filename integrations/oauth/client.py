@@ -20,7 +20,7 @@ class ClientAuthMethod(StrEnum):
     """The names of RFC 7591 §2 for token_endpoint_auth_method."""
 
     CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105  # names of methods
-    CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105
+    CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105 (a name, not a secret)
     NONE = "none"
 
 

@@ -62,7 +62,7 @@ class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: 
                         None, None, f"the key “{key}” is given twice; keep one", key_node.start_mark
                     )
                 seen.add(key)
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return] # untyped base
 
 
 def catalogue() -> Mapping[str, ProviderSpec]:

@@ -114,7 +114,7 @@ class SetupForm(forms.Form):
             )
         if grant_type == GrantType.CLIENT_CREDENTIALS:
             choices = [choice for choice in CLIENT_AUTH_CHOICES if choice[0] != ClientAuth.NONE]
-            self.fields["token_endpoint_auth_method"].choices = choices  # type: ignore[attr-defined]
+            self.fields["token_endpoint_auth_method"].choices = choices  # type: ignore[attr-defined] # a ChoiceField
         self._add_parameters()
 
     def _add_parameters(self) -> None:

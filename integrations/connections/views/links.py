@@ -72,7 +72,7 @@ def connect_link_create(request: WorkspaceRequest, provider_id: str, grant_type:
 def connect_link(request: HttpRequest, token: str) -> HttpResponse:
     """Who asks for what, with one form; its POST leaves for the consent page."""
     try:
-        hit("connect-link-page", request.client_address, limit=TRIES * 2, seconds=PERIOD)  # type: ignore[attr-defined]
+        hit("connect-link-page", request.client_address, limit=TRIES * 2, seconds=PERIOD)  # type: ignore[attr-defined] # the middleware sets it
         link = find_link(token, timezone.now())
         spec = find_spec(link.workspace, link.integration.provider_id)
     except RateLimited as error:
