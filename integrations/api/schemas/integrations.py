@@ -10,6 +10,7 @@ from integrations.api.schemas.base import NEXT, Input, LastError, Output, Status
 from integrations.api.schemas.connections import AdditionalScopes, Parameters
 from integrations.models import ConnectionStatus, GrantType
 from integrations.oauth.client import ClientAuthMethod
+from integrations.providers.service_account_key import MAX_KEY_LENGTH
 
 
 class IntegrationOut(Output):
@@ -57,9 +58,10 @@ class IntegrationPut(Input):
     client_id: str | None = Field(default=None, max_length=512, description="Required the first time.")
     client_secret: str | None = Field(
         default=None,
-        max_length=5000,
+        max_length=MAX_KEY_LENGTH,
         repr=False,
-        description="Write-only. Absent or empty keeps the stored one; null clears it.",
+        description="Write-only. Absent or empty keeps the stored one; null clears it. For Google's service accounts: "
+        "the JSON key file as text, up to 16 KB; the client_id is read from it.",
         json_schema_extra={"writeOnly": True},
     )
     additional_scopes: AdditionalScopes | None = None

@@ -21,7 +21,7 @@ from integrations.models import ConnectionStatus, Integration
 from integrations.providers.base import ClientAuth
 from integrations.providers.form_fields import add_errors
 from integrations.providers.setup import InvalidSetup, redirect_uri, save_integration
-from integrations.providers.setup_forms import ScopesForm, SetupForm
+from integrations.providers.setup_forms import ScopesForm, ServiceAccountKeyForm, SetupForm
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
@@ -65,7 +65,7 @@ def setup_steps(page: IntegrationPage, tab: str) -> list[dict[str, Any]]:
     ]
 
 
-@sensitive_post_parameters("client_secret")
+@sensitive_post_parameters("client_secret", "key_file")
 @require_http_methods(["GET", "HEAD", "POST"])
 @workspace_view(Permission.WORKSPACE_VIEW)
 def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) -> HttpResponse:
@@ -74,7 +74,7 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
     if request.method != "POST":
         return configuration_response(request, page, setup_form(page))
     require_permission(request, Permission.INTEGRATION_MANAGE)
-    form = setup_form(page, request.POST)
+    form = setup_form(page, request.POST, request.FILES)
     if not form.is_valid():
         return configuration_response(request, page, form, status=UNPROCESSABLE)
     values = form.cleaned_data
@@ -83,12 +83,12 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
             page.workspace,
             page.spec,
             page.grant_type,
-            client_id=values["client_id"],
+            client_id=values.get("client_id", ""),
             client_secret=values["client_secret"] or None,
             clear_client_secret=values.get("clear_client_secret", False),
             additional_scopes=page.integration.additional_scopes if page.integration else (),
             parameters=form.parameters,
-            token_endpoint_auth_method=values["token_endpoint_auth_method"] or None,
+            token_endpoint_auth_method=values.get("token_endpoint_auth_method") or None,
             actor=actor_of(request),
         )
     except InvalidSetup as invalid:
@@ -110,11 +110,12 @@ def require_permission(request: WorkspaceRequest, permission: Permission) -> Non
         )
 
 
-def setup_form(page: IntegrationPage, data: Any = None) -> SetupForm:
+def setup_form(page: IntegrationPage, data: Any = None, files: Any = None) -> SetupForm:
     """The form with what is stored."""
     connected = sum(token_of(connection) is not None for connection in page.connections)
-    return SetupForm(
-        data, spec=page.spec, grant_type=page.grant_type, integration=page.integration, connected=connected
+    form_class = ServiceAccountKeyForm if page.spec.uses_service_account_key(page.grant_type) else SetupForm
+    return form_class(
+        data, files, spec=page.spec, grant_type=page.grant_type, integration=page.integration, connected=connected
     )
 
 
@@ -129,7 +130,7 @@ def configuration_response(
         "in_setup": page.status in STEPS_END_AT,
         "other": other_grant(page),
         "endpoints": endpoints(page),
-        "auth_words": AUTH_WORDS[form.auth_method],
+        "auth_words": "an assertion signed with the JSON key" if form.takes_key else AUTH_WORDS[form.auth_method],
         "secret_unreadable": has_unreadable_secret(page.integration, form),
     }
     return render(request, "integrations/configuration.html", context, status=status)
