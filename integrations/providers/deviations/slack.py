@@ -11,7 +11,8 @@ That the token is inside `authed_user` and errors come with 200 and `ok: false` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from integrations.oauth.calls import BearerAuth, call
@@ -47,13 +48,8 @@ class SlackProvider(AuthorizationCodeOAuthProvider):
 
     def userinfo(self, http: HTTPClient, server: AuthorizationServer, access_token: str) -> dict[str, Any]:
         """Ask auth.test; what it calls a stale token is a refused access token, which a refresh may mend."""
-        try:
+        with _stale_token_refused():
             return super().userinfo(http, server, access_token)
-        except OAuthError as error:
-            if error.code not in STALE_TOKEN_CODES:
-                raise
-            code = "insufficient_scope" if error.code == "missing_scope" else "invalid_token"
-            raise AccessTokenRefused(code, error.code, status=error.status) from error
 
     def account_from(self, userinfo: Mapping[str, Any]) -> dict[str, str]:
         """The person within the workspace, from auth.test or from the token answer."""
@@ -70,8 +66,20 @@ class SlackProvider(AuthorizationCodeOAuthProvider):
         return self.account_from(extra)
 
 
+@contextmanager
+def _stale_token_refused() -> Iterator[None]:
+    try:
+        yield
+    except OAuthError as error:
+        if error.code not in STALE_TOKEN_CODES:
+            raise
+        code = "insufficient_scope" if error.code == "missing_scope" else "invalid_token"
+        raise AccessTokenRefused(code, error.code, status=error.status) from error
+
+
 def _auth_revoke(http: HTTPClient, url: str, token: str) -> None:
-    answer = call(http, "POST", url, auth=BearerAuth(token))
+    with _stale_token_refused():
+        answer = call(http, "POST", url, auth=BearerAuth(token))
     if answer.get("revoked") is not True:
         raise OAuthError("unspecified")
 
