@@ -26,8 +26,10 @@ MICROSOFT_HOST = "://login.microsoftonline.com/"
 CLIENT_AUTH_CHOICES = (
     (ClientAuth.CLIENT_SECRET_BASIC.value, "Basic: in the Authorization header (recommended)"),
     (ClientAuth.CLIENT_SECRET_POST.value, "Post: in the request body"),
+    (ClientAuth.PRIVATE_KEY_JWT.value, "Private key JWT: signed with a key of this integration"),
     (ClientAuth.NONE.value, "None: a public client, protected by PKCE"),
 )
+WITHOUT_SECRET = frozenset({ClientAuth.NONE, ClientAuth.PRIVATE_KEY_JWT})
 
 
 def split_tags(text: str) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ class SetupForm(forms.Form):
         self.fields["client_secret"].widget = SecretInput(
             {**MONO, "maxlength": 4096}, stored_hint=secret_tail(integration)
         )
-        self.fields["client_secret"].required = not self.secret_stored
+        self.fields["client_secret"].required = not self.secret_stored and self.auth_method not in WITHOUT_SECRET
         if not self.secret_stored:
             del self.fields["clear_client_secret"]
         if not connected:
@@ -160,9 +162,7 @@ class SetupForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Check what concerns several fields: a new client id, and each parameter's form."""
         cleaned = super().clean() or {}
-        if cleaned.get("token_endpoint_auth_method") == ClientAuth.NONE and self.has_error("client_secret", "required"):
-            del self.errors["client_secret"]  # a public client has none
-            cleaned["client_secret"] = ""
+        self._judge_missing_secret(cleaned)
         if self.breaks_connections(cleaned) and not cleaned.get("confirm_client_id"):
             self.add_error(
                 "client_id",
@@ -177,6 +177,15 @@ class SetupForm(forms.Form):
                 except ParameterRefused as refused:
                     self.add_error(PARAMETER + parameter.key, str(refused))
         return cleaned
+
+    def _judge_missing_secret(self, cleaned: dict[str, Any]) -> None:
+        """A secret is required by the client authentication that was chosen, not by the one that was saved."""
+        chosen = cleaned.get("token_endpoint_auth_method") or self.auth_method
+        if chosen in WITHOUT_SECRET and self.has_error("client_secret", "required"):
+            del self.errors["client_secret"]
+            cleaned["client_secret"] = ""
+        elif chosen not in WITHOUT_SECRET and not self.secret_stored and cleaned.get("client_secret") == "":
+            self.add_error("client_secret", self.fields["client_secret"].error_messages["required"])
 
     def breaks_connections(self, cleaned: Mapping[str, Any]) -> bool:
         """Whether another client id is given than the one that connections were made with."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
+from django.utils import timezone
+
 from integrations.models import GrantType, Integration
 from integrations.oauth.client import AuthorizationServer, OAuthClient
 from integrations.oauth.scopes import ordered_union
@@ -51,6 +53,7 @@ class OAuthProvider:
             userinfo_headers=spec.userinfo_headers,
             authorization_params=self._extra(spec.authorization_params, parameters),
             token_params=self._extra(spec.token_params, parameters),
+            assertion_audience=cast(Literal["token_endpoint", "issuer"], spec.assertion_audience),
             pkce=cast(Literal["S256", "off"], spec.pkce),
             basic_auth_encoding=cast(Literal["form", "raw"], spec.basic_auth_encoding),
             rules=TokenResponseRules(**cast(dict[str, Any], dict(spec.token_response))),
@@ -61,13 +64,15 @@ class OAuthProvider:
         return self._endpoint("api_base_url", parameters)
 
     def client(self, integration: Integration) -> OAuthClient:
-        """The app that the integration's credentials belong to. Raises crypto.SealError for an unreadable secret."""
-        method = integration.token_endpoint_auth_method or self.spec.token_endpoint_auth_method
-        return OAuthClient(
-            client_id=integration.client_id,
-            client_secret=integration.client_secret or "",
-            auth_method=ClientAuth(method),
-        )
+        """The app that the integration's credentials belong to. Raises crypto.SealError for an unreadable secret.
+
+        A secret is left out that the client authentication does not use, and so is a key.
+        """
+        method = self.spec.client_auth(integration.token_endpoint_auth_method)
+        if method is ClientAuth.PRIVATE_KEY_JWT:
+            key = integration.signing_client_key(timezone.now())
+            return OAuthClient(integration.client_id, "", method, key.signing_key() if key is not None else None)
+        return OAuthClient(integration.client_id, integration.client_secret or "", method)
 
     def effective_scopes(
         self, *, integration_additional: Iterable[str], connection_additional: Iterable[str] = ()

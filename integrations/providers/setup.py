@@ -14,6 +14,7 @@ from django.utils import timezone
 from integrations.models import ConnectionState, GrantType, Integration, TokenSchedule
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
+from integrations.providers.client_keys import create_key
 from integrations.providers.endpoint_change import forget_tokens
 from integrations.providers.parameters import admin_parameters
 from integrations.providers.rendering import ParameterRefused, check_value
@@ -44,15 +45,17 @@ def redirect_uri() -> str:
 
 def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> ClientAuth:
     """The client authentication in use: the integration's choice, else the provider's."""
-    chosen = integration.token_endpoint_auth_method if integration is not None else ""
-    return ClientAuth(chosen or spec.token_endpoint_auth_method)
+    return spec.client_auth(integration.token_endpoint_auth_method if integration is not None else "")
 
 
 def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
-    """Whether client credentials are saved; a public client needs only its client id."""
+    """Whether client credentials are saved: a client id, with the secret or key that its authentication needs."""
     if integration is None or not integration.client_id:
         return False
-    return integration.has_client_secret or client_auth_method(spec, integration) is ClientAuth.NONE
+    method = client_auth_method(spec, integration)
+    if method is ClientAuth.PRIVATE_KEY_JWT:
+        return integration.client_key is not None
+    return integration.has_client_secret or method is ClientAuth.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ def save_integration(
     A client secret of None or "" keeps the stored one; clearing it is explicit. White space around id and secret is
     dropped: it comes from copying. A parameter that decides the host is changed only together with the client secret,
     and tokens from the old host are forgotten. Changed credentials end the pause of a refused client, and what waited
-    for it is due at once.
+    for it is due at once. The first time that the client authentication is private_key_jwt a key is made; it stays when
+    another one is chosen.
     """
     setup = _read_setup(
         spec,
@@ -115,7 +119,10 @@ def save_integration(
                 target=integration,
                 detail={"changed": changed, "created": created},
             )
-        if {"client_id", "client_secret", "token_endpoint_auth_method", "parameters"} & set(changed):
+        if client_auth_method(spec, integration) is ClientAuth.PRIVATE_KEY_JWT and integration.client_key is None:
+            create_key(integration, actor=actor)
+            changed.append("client_key")
+        if {"client_id", "client_secret", "client_key", "token_endpoint_auth_method", "parameters"} & set(changed):
             resume(integration, now=timezone.now())
     return integration
 
@@ -192,7 +199,7 @@ def _client_secret_problem(secret: str, *, clear: bool) -> str:
 def _auth_method_problem(spec: ProviderSpec, grant_type: str, method: str | None) -> str:
     if method and method not in list(ClientAuth):
         return f"Choose one of: {', '.join(ClientAuth)}."
-    effective = ClientAuth(method or spec.token_endpoint_auth_method)
+    effective = spec.client_auth(method or "")
     if grant_type == GrantType.CLIENT_CREDENTIALS and effective is ClientAuth.NONE:
         # RFC 6749 §4.4: this grant is for confidential clients only.
         return "A service account authenticates with its client secret. Choose another method than none."

@@ -94,6 +94,9 @@ class ProviderOut(Output):
     denied_scope_patterns: list[PatternShape]
     pkce: Literal["S256", "off"]
     token_endpoint_auth_method: ClientAuthMethod
+    assertion_audience: Literal["token_endpoint", "issuer"] = Field(
+        description="Whom a client assertion is addressed to (private_key_jwt)."
+    )
     basic_auth_encoding: Literal["form", "raw"]
     authorization_params: dict[str, str]
     token_params: dict[str, str]
@@ -145,6 +148,7 @@ class ProviderChange(Input):
     denied_scope_patterns: list[PatternShape] | None = None
     pkce: Literal["S256", "off"] | None = None
     token_endpoint_auth_method: ClientAuthMethod | None = None
+    assertion_audience: Literal["token_endpoint", "issuer"] | None = None
     basic_auth_encoding: Literal["form", "raw"] | None = None
     authorization_params: dict[str, str] | None = None
     token_params: dict[str, str] | None = None
