@@ -132,9 +132,10 @@ def _assertion(server: AuthorizationServer, client: OAuthClient, now: datetime) 
     """The same audience at every endpoint: it names the server, not the address that is called."""
     if client.signing_key is None:
         raise ConfigurationRefused("missing_signing_key")
-    audience = server.issuer if server.assertion_audience == "issuer" else server.token_endpoint
+    to_issuer = server.assertion_audience == "issuer"
+    audience = server.issuer if to_issuer else server.token_endpoint
     if not audience:
-        raise ConfigurationRefused("missing_audience")
+        raise ConfigurationRefused("missing_audience" if to_issuer else "missing_endpoint")
     return client_assertion(client.signing_key, client_id=client.client_id, audience=audience, now=now)
 
 

@@ -93,7 +93,7 @@ def key_card(page: IntegrationPage) -> KeyCard | None:
 
     def shown(one: ClientKey) -> ShownKey:
         may_go = not (in_use and one == key)
-        url = page.url("client_key_delete", key_id=one.pk) if may_go else ""
+        url = page.url("client_key_delete", client_key_id=one.pk) if may_go else ""
         return ShownKey(one, in_use and one == signing, url)
 
     older = tuple(shown(one) for one in integration.client_keys.all() if one != key and one.is_published(page.now))
@@ -133,14 +133,14 @@ def client_key_rotate(request: WorkspaceRequest, provider_id: str, grant_type: s
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @workspace_view(Permission.INTEGRATION_MANAGE)
-def client_key_delete(request: WorkspaceRequest, provider_id: str, grant_type: str, key_id: UUID) -> HttpResponse:
+def client_key_delete(request: WorkspaceRequest, provider_id: str, grant_type: str, client_key_id: UUID) -> HttpResponse:
     """Say what is lost, then delete the key."""
     page = load_page(request, provider_id, grant_type, timezone.now())
-    key = page.integration.client_keys.filter(pk=key_id).first() if page.integration is not None else None
+    key = page.integration.client_keys.filter(pk=client_key_id).first() if page.integration is not None else None
     if key is None:
         raise Http404
     if request.method != "POST":
-        urls = {"action": page.url("client_key_delete", key_id=key.pk), "cancel_url": page.url("configuration")}
+        urls = {"action": page.url("client_key_delete", client_key_id=key.pk), "cancel_url": page.url("configuration")}
         return render(request, "integrations/client_key_delete.html", {"spec": page.spec, "key": key, **urls})
     try:
         delete_key(key, page.spec, actor=actor_of(request))
