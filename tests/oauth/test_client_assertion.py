@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -217,3 +218,17 @@ def test_any_jwt_can_be_signed_but_its_algorithm_and_key_are_ours() -> None:
     found = jwt.decode(text, ECKey.import_key(public_jwk(key)), ["ES256"])
     assert found.header == {"x5t": "abc", "alg": "ES256", "kid": key.kid, "typ": "JWT"}
     assert found.claims == {"scope": "a b"}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_debug_logging_prints_no_assertion(
+    call: Any,
+    answering: ScriptedServer,
+    http: requests.Session,
+    server: AuthorizationServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ["", *logging.root.manager.loggerDict]:
+        caplog.set_level(logging.DEBUG, logger=name)
+    call(http, server, client())
+    assert answering.requests[0].form["client_assertion"].split(".")[1] not in caplog.text

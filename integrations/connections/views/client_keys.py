@@ -133,7 +133,9 @@ def client_key_rotate(request: WorkspaceRequest, provider_id: str, grant_type: s
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @workspace_view(Permission.INTEGRATION_MANAGE)
-def client_key_delete(request: WorkspaceRequest, provider_id: str, grant_type: str, client_key_id: UUID) -> HttpResponse:
+def client_key_delete(
+    request: WorkspaceRequest, provider_id: str, grant_type: str, client_key_id: UUID
+) -> HttpResponse:
     """Say what is lost, then delete the key."""
     page = load_page(request, provider_id, grant_type, timezone.now())
     key = page.integration.client_keys.filter(pk=client_key_id).first() if page.integration is not None else None
