@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -11,8 +13,9 @@ from uuid import uuid4
 import pytest
 from cryptography.fernet import Fernet
 from django.core.management import call_command
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -36,6 +39,7 @@ from integrations.providers.client_keys import (
 from integrations.providers.oauth_provider import provider_for
 from integrations.providers.registry import find_spec
 from integrations.providers.setup import is_configured, save_integration
+from tests.api.client import make_key
 from tests.factories import make_integration, make_member, make_user, make_workspace
 from workspaces.audit import Actor
 from workspaces.models import AuditEvent, User, Workspace
@@ -328,6 +332,23 @@ def test_members_see_the_public_key_and_change_nothing(
     assert [key.pk for key in ClientKey.objects.all()] == [key_id]
 
 
+@pytest.mark.parametrize("address", ["/w/acme/integrations/", "/api/v1/integrations"])
+def test_lists_read_all_keys_at_once(address: str, as_alice: Client, workspace: Workspace) -> None:
+    headers = {"Authorization": f"Bearer {make_key(workspace)}"}
+
+    def queries() -> int:
+        as_alice.get(address, headers=headers)  # the key's last use is written once a minute
+        with CaptureQueriesContext(connection) as seen:
+            assert as_alice.get(address, headers=headers).status_code == 200
+        return len(seen)
+
+    save(workspace)
+    before = queries()
+    for provider_id in ("github", "slack", "notion"):
+        create_key(make_integration(workspace, provider_id, token_endpoint_auth_method=JWT), actor=OPERATOR)
+    assert queries() == before
+
+
 def test_another_workspace_with_the_same_provider_sees_none_of_it(
     integration: Integration, charlie: User, client: Client
 ) -> None:
@@ -348,3 +369,22 @@ def test_a_key_moved_to_another_workspace_is_refused(integration: Integration) -
     ClientKey.objects.filter(pk=key.pk).update(workspace=make_workspace())
     with pytest.raises(crypto.SealError):
         ClientKey.objects.get(pk=key.pk).signing_key()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rotations_at_the_same_moment_follow_each_other(workspace: Workspace) -> None:
+    integration = save(workspace)
+    together = threading.Barrier(3)
+
+    def rotate(_: int) -> str:
+        try:
+            together.wait(20)
+            return rotate_key(integration, actor=OPERATOR).kid
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        made = set(pool.map(rotate, range(3)))
+    assert len(made) == 3
+    assert newest(integration).kid in made
+    assert len(published(integration, timezone.now())) == 4
