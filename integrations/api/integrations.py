@@ -31,8 +31,8 @@ from integrations.api.targets import (
 from integrations.connections.connect_links import create_connect_link
 from integrations.connections.revocation import delete_integration
 from integrations.connections.testing import TestResult, test_connection
-from integrations.models import ClientKey, Connection, GrantType, Integration
-from integrations.providers.client_keys import rotate_key
+from integrations.models import Connection, GrantType, Integration
+from integrations.providers.client_keys import public_keys, rotate_key
 from integrations.providers.registry import specs_for
 from integrations.providers.setup import save_integration
 from workspaces.models import Workspace
@@ -55,7 +55,7 @@ def list_integrations(request: ApiRequest[None], cursor: Cursor = "", limit: Lim
     """Those that are saved, by provider and grant type."""
     workspace, now = request.auth.workspace, timezone.now()
     saved = workspace.integrations.order_by("provider_id", "grant_type")
-    saved = saved.prefetch_related(_with_connections(workspace), _with_keys(workspace))
+    saved = saved.prefetch_related(_with_connections(workspace), public_keys(workspace))
     if key := decode_cursor(cursor, str, str):
         saved = saved.filter(Q(provider_id__gt=key[0]) | Q(provider_id=key[0], grant_type__gt=key[1]))
     page, following = cut_page(
@@ -216,10 +216,6 @@ def post_connect_link(
 def _with_connections(workspace: Workspace) -> Prefetch[Any]:
     connections = Connection.objects.filter(workspace=workspace).select_related("token", "schedule")
     return Prefetch("connections", connections)
-
-
-def _with_keys(workspace: Workspace) -> Prefetch[Any]:
-    return Prefetch("client_keys", ClientKey.objects.filter(workspace=workspace).defer("private_key"))
 
 
 def _out(target: IntegrationTarget, integration: Integration | None) -> IntegrationOut:

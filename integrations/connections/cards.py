@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Prefetch
-
 from integrations.connections.integration_page import NEEDS_ATTENTION, IntegrationPage, NextStep, make_page
 from integrations.connections.overview import due_at
 from integrations.connections.status import StatusExplanation
 from integrations.connections.usage import reads_by_connection
-from integrations.models import ClientKey, Connection, ConnectionStatus, GrantType
+from integrations.models import Connection, ConnectionStatus, GrantType
 from integrations.providers.base import ProviderSpec
+from integrations.providers.client_keys import public_keys
 from integrations.providers.registry import specs_for
 from workspaces.models import Workspace
 from workspaces.roles import Permission
@@ -169,8 +168,8 @@ def load_entries(workspace: Workspace, can: frozenset[Permission], now: datetime
     by_integration: dict[object, list[Connection]] = defaultdict(list)
     for connection in workspace.connections.select_related("integration", "token", "schedule"):
         by_integration[connection.integration_id].append(connection)
-    keys = Prefetch("client_keys", ClientKey.objects.filter(workspace=workspace).defer("private_key"))
-    saved = {(row.provider_id, row.grant_type): row for row in workspace.integrations.prefetch_related(keys)}
+    rows = workspace.integrations.prefetch_related(public_keys(workspace))
+    saved = {(row.provider_id, row.grant_type): row for row in rows}
     entries: list[Entry] = []
     for spec in specs_for(workspace):
         open_grants: list[GrantType] = []

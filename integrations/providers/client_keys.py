@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Prefetch
 from django.urls import reverse
 from django.utils import timezone
 
@@ -18,6 +19,7 @@ from integrations.models import ClientKey, ClientKeyAlgorithm, Integration
 from integrations.oauth.client_assertion import SigningAlgorithm, SigningKey, generate_signing_key, public_jwk
 from integrations.providers.base import ClientAuth, ProviderSpec
 from workspaces.audit import Actor, AuditAction, record
+from workspaces.models import Workspace
 
 KEY_SET_MAX_AGE = timedelta(minutes=5)  # how long a server may keep the key set
 PUBLISHED_BEFORE_SIGNING = 2 * KEY_SET_MAX_AGE
@@ -41,6 +43,11 @@ def key_set(integration_id: Any, *, now: datetime) -> dict[str, Any] | None:
     keys = ClientKey.objects.filter(integration_id=integration_id).only("public_jwk", "retires_at")
     published = [key.public_jwk for key in keys if key.is_published(now)]
     return {"keys": published} if published else None
+
+
+def public_keys(workspace: Workspace) -> Prefetch[Any]:
+    """Loads `client_keys` with integrations, private halves left where they are: for pages and lists."""
+    return Prefetch("client_keys", ClientKey.objects.filter(workspace=workspace).defer("private_key"))
 
 
 def create_key(

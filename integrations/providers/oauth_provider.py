@@ -100,15 +100,13 @@ class OAuthProvider:
         """
         method = self.spec.client_auth(integration.token_endpoint_auth_method)
         values = values or {}
-        if self.spec.asks_credentials:
-            client_id, client_secret = values.get(CLIENT_ID, ""), values.get(CLIENT_SECRET, "")
-        else:
-            client_id = self._filled_in(integration.client_id, values)
-            client_secret = self._filled_in(integration.client_secret or "", values)
+        own = self.spec.asks_credentials
+        client_id = values.get(CLIENT_ID, "") if own else self._filled_in(integration.client_id, values)
         if method is ClientAuth.PRIVATE_KEY_JWT:
             key = integration.signing_client_key(timezone.now())
             return OAuthClient(client_id, "", method, key.signing_key() if key is not None else None)
-        return OAuthClient(client_id, client_secret, method)
+        secret = values.get(CLIENT_SECRET, "") if own else self._filled_in(integration.client_secret or "", values)
+        return OAuthClient(client_id, secret, method)
 
     def effective_scopes(
         self,

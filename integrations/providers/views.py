@@ -174,10 +174,10 @@ def create(request: WorkspaceRequest, form: NewProviderForm) -> HttpResponse:
     spec = find_newest_spec(request.workspace, provider.provider_id)
     grant_type = spec.grant_types[0]
     kwargs = {"workspace": request.workspace.slug, "provider_id": provider.provider_id, "grant_type": grant_type}
-    connectable = save_credentials(request, form, spec, actor)
-    if connectable and spec.token_endpoint_auth_method is ClientAuth.PRIVATE_KEY_JWT:
-        connectable = False  # its key has to be registered first; the configuration shows it
-    next_page = "detail" if connectable else "configuration"
+    saved = save_credentials(request, form, spec, actor)
+    # A key has to be registered before anybody connects, and the configuration shows it.
+    has_key = spec.token_endpoint_auth_method is ClientAuth.PRIVATE_KEY_JWT
+    next_page = "detail" if saved and not has_key else "configuration"
     return redirect(reverse(f"integrations:{next_page}", kwargs=kwargs))
 
 

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from integrations import crypto
 from integrations.connections.sweep import sweep
+from integrations.fields import Sealed
 from integrations.models import ClientKey, GrantType, Integration
 from integrations.oauth.client import ClientAuthMethod
 from integrations.oauth.client_assertion import public_jwk
@@ -120,6 +121,27 @@ def test_the_client_signs_with_the_key_and_brings_no_secret(workspace: Workspace
     assert client.client_secret == ""
     other = provider_for(spec, GrantType.AUTHORIZATION_CODE).client(save(workspace, method="client_secret_post"))
     assert (other.client_secret, other.signing_key) == ("s3cret-value", None)
+
+
+def test_the_first_key_ends_the_pause_of_a_refused_client(workspace: Workspace) -> None:
+    """The definition came to want a key after the integration was saved, so nothing else changes with it."""
+    integration = make_integration(
+        workspace, "gitlab", token_endpoint_auth_method=JWT, client_secret=None, client_error_code="invalid_client"
+    )
+    save(workspace)
+    integration.refresh_from_db()
+    assert integration.client_error_code == ""
+
+
+def test_a_secret_that_no_key_opens_does_not_stand_in_the_way(workspace: Workspace, spec: ProviderSpec) -> None:
+    integration = save(workspace, client_secret="s3cret-value")
+    lost = Integration.objects.get(pk=integration.pk)
+    lost.client_secret = Sealed(Fernet(Fernet.generate_key()).encrypt(b"lost"))  # type: ignore[assignment]
+    lost.save(update_fields=["client_secret"])
+    found = Integration.objects.get(pk=integration.pk)
+    with pytest.raises(crypto.SealError):
+        assert found.client_secret
+    assert provider_for(spec, GrantType.AUTHORIZATION_CODE).client(found).signing_key is not None
 
 
 def test_a_key_needs_a_rotation_to_be_replaced(integration: Integration) -> None:
