@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from integrations.connections.views import authorization, checks, detail, links, listing, removal, sandbox, setup
+from integrations.connections.views import (
+    authorization,
+    checks,
+    client_keys,
+    detail,
+    links,
+    listing,
+    removal,
+    sandbox,
+    setup,
+)
 from integrations.models import GrantType
 from integrations.providers import views as providers
 
@@ -47,6 +57,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(ONE + "fetch-token/", checks.fetch_token, name="fetch_token"),
     path(ONE + "test/", checks.test, name="test"),
     path(ONE + "connect-links/", links.connect_link_create, name="connect_link_create"),
+    path(ONE + "client-key/rotate/", client_keys.client_key_rotate, name="client_key_rotate"),
+    path(ONE + "client-key/<uuid:client_key_id>/delete/", client_keys.client_key_delete, name="client_key_delete"),
     path(ONE + "delete/", removal.integration_delete, name="integration_delete"),
     path(CONNECTION, detail.connection, name="connection"),
     path(CONNECTION + "change/", detail.connection_change, name="connection_change"),
@@ -56,6 +68,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # Without a trailing slash: this exact address is registered at every provider.
     path("oauth/callback", authorization.oauth_callback, name="oauth_callback"),
     path("oauth/callback/result/<uuid:reference>/", authorization.callback_result, name="callback_result"),
+    path("oauth/jwks/<uuid:integration_id>/", client_keys.jwks, name="jwks"),
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
     path("api/v1/", include("integrations.api.urls")),
 ]

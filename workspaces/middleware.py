@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Machines call these by whatever name reaches us; a redirect would break them.
-NEVER_REDIRECTED = ("/healthz", "/readyz", "/metrics", "/api/")
+NEVER_REDIRECTED = ("/healthz", "/readyz", "/metrics", "/api/", "/oauth/jwks/")
 
 
 class RequestIdMiddleware:

@@ -14,6 +14,7 @@ from integrations.crypto import SealError
 from integrations.errors import HasDependants
 from integrations.models import Connection
 from integrations.oauth.errors import ConfigurationRefused, ErrorClass, OAuthError
+from integrations.providers.client_keys import KeyRefused
 from integrations.providers.custom import InvalidDefinition
 from integrations.providers.registry import ProviderNotFound
 from integrations.providers.rendering import ParameterRefused
@@ -77,6 +78,7 @@ REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     ScopesRefused: lambda error: _one_field("additional_scopes", error.message),
     ParameterRefused: lambda error: _one_field(f"parameters.{error.key}", error.message),
     HasDependants: _has_dependants,
+    KeyRefused: lambda error: Problem("conflict", str(error)),
     NameTaken: lambda error: Problem("name_taken", str(error)),
     ProviderNotFound: lambda error: Problem("not_found"),
     FlowRefused: _flow_refused,

@@ -237,9 +237,7 @@ def _refresh(job: Job, http: HTTPClient, now: datetime) -> TokenResponse:
     """
     provider, server, client = job.parties.provider, job.parties.server, job.parties.client
     try:
-        return provider.refresh_token(
-            http, server, client, refresh_token=job.secrets.refresh_token or "", now=now
-        )
+        return provider.refresh_token(http, server, client, refresh_token=job.secrets.refresh_token or "", now=now)
     except DeadGrant as error:
         expires_at = job.connection.token.expires_at
         if job.parties.spec.refuses_early_refresh and expires_at is not None and now < expires_at + CLOCK_SKEW:

@@ -64,7 +64,5 @@ def call(
     if fields is not None:
         refuse_by_code(fields, answer.status_code, retry_after, grant_type="")
     if not 200 <= answer.status_code < 300:
-        raise unusable_answer(
-            answer.status_code, header(answer.headers, "content-type") or "", answer.content, fields
-        )
+        raise unusable_answer(answer.status_code, header(answer.headers, "content-type") or "", answer.content, fields)
     return fields or {}

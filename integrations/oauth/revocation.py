@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import requests
 
-from integrations.oauth.client import AuthorizationServer, OAuthClient, client_authentication, no_authorization
+from integrations.oauth.client import (
+    AuthorizationServer,
+    ClientAuthentication,
+    OAuthClient,
+    client_authentication,
+    no_authorization,
+)
 from integrations.oauth.errors import OAuthError, describe
 from integrations.oauth.session import CodeClient, ProtocolSession, refusing_as_oauth_errors
 from integrations.oauth.token_response import (
@@ -45,13 +52,21 @@ def revoke(
     *,
     token: str,
     token_type_hint: TokenTypeHint,
+    now: datetime | None = None,
 ) -> Revocation:
-    """Revoke a token (RFC 7009 §2.1). Never raises for what the provider does: the result says it."""
+    """Revoke a token (RFC 7009 §2.1). Never raises for what the provider does: the result says it.
+
+    `now` is the system's time unless given.
+    """
     if not server.revocation_endpoint:
         return Revocation("unsupported", "unsupported", "The provider offers no way to revoke tokens.")
-    return result_of(
-        lambda: _post_revocation(http, server, client, token, token_type_hint), secrets=(token, client.client_secret)
-    )
+
+    def post() -> None:
+        authentication = client_authentication(server, client, now=now or datetime.now(UTC))
+        with refusing_as_oauth_errors(*authentication.secrets):
+            _post_revocation(http, server, client, authentication, token, token_type_hint)
+
+    return result_of(post, secrets=(token,))
 
 
 def result_of(post: Callable[[], object], *, secrets: tuple[str, ...], gone: int | None = None) -> Revocation:
@@ -75,12 +90,14 @@ def not_this_kind(code: str = "unsupported_token_type") -> Revocation:
 
 
 def _post_revocation(
-    http: requests.Session, server: AuthorizationServer, client: OAuthClient, token: str, hint: TokenTypeHint
+    http: requests.Session,
+    server: AuthorizationServer,
+    client: OAuthClient,
+    authentication: ClientAuthentication,
+    token: str,
+    hint: TokenTypeHint,
 ) -> None:
-    authentication = client_authentication(server, client)
-    session = ProtocolSession(
-        http, CodeClient(client.client_id), json_body=server.revocation_request_format == "json"
-    )
+    session = ProtocolSession(http, CodeClient(client.client_id), json_body=server.revocation_request_format == "json")
     answer = session.post(
         server.revocation_endpoint,
         data={"token": token, "token_type_hint": hint, **authentication.body},

@@ -1,4 +1,4 @@
-"""A service account's JSON key file, as Google hands it out: read strictly when it is saved, kept in its needed parts."""
+"""A service account's JSON key file, as Google hands it out: read strictly when it is saved; what is needed is kept."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def read_key_file(text: str, *, token_endpoint: str) -> ServiceAccountKey:
         raise KeyRefused(_wrong_kind(content))
     sentences = [sentence for problem in _PROBLEMS if (sentence := problem(content))]
     if content.get("token_uri") != token_endpoint:
-        sentences.append(f"“token_uri” of the file is not {token_endpoint}, where this provider issues tokens. {_NEW_KEY}")
+        sentences.append(
+            f"“token_uri” of the file is not {token_endpoint}, where this provider issues tokens. {_NEW_KEY}"
+        )
     if sentences:
         raise KeyRefused(*sentences)
     return ServiceAccountKey(content["client_email"], content["private_key_id"], content["private_key"])

@@ -14,9 +14,10 @@ from django.utils import timezone
 from integrations.models import ConnectionState, GrantType, Integration, TokenSchedule
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
+from integrations.providers.client_keys import create_key
 from integrations.providers.endpoint_change import forget_tokens
 from integrations.providers.oauth_provider import provider_for
-from integrations.providers.parameters import admin_parameters
+from integrations.providers.parameters import admin_parameters, integration_parameters, without_config_values
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
 from integrations.providers.service_account_key import KeyRefused, read_key_file
@@ -47,12 +48,11 @@ def redirect_uri() -> str:
 
 def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> ClientAuth:
     """The client authentication in use: the integration's choice, else the provider's."""
-    chosen = integration.token_endpoint_auth_method if integration is not None else ""
-    return ClientAuth(chosen or spec.token_endpoint_auth_method)
+    return spec.client_auth(integration.token_endpoint_auth_method if integration is not None else "")
 
 
 def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
-    """Whether client credentials are saved; a public client needs only its client id."""
+    """Whether client credentials are saved: a client id, with the secret or key that its authentication needs."""
     if integration is None:
         return False
     if spec.asks_credentials:
@@ -61,7 +61,10 @@ def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
         return False
     if spec.uses_service_account_key(integration.grant_type):
         return integration.has_client_secret
-    return integration.has_client_secret or client_auth_method(spec, integration) is ClientAuth.NONE
+    method = client_auth_method(spec, integration)
+    if method is ClientAuth.PRIVATE_KEY_JWT:
+        return integration.client_key is not None
+    return integration.has_client_secret or method is ClientAuth.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,10 @@ def save_integration(
 
     A client secret of None or "" keeps the stored one; clearing it is explicit. White space around id and secret is
     dropped: it comes from copying. Where a service account's JSON key takes the secret's place, the client id is the
-    key's `client_email`, whatever `client_id` says. A parameter that decides the host is changed only together with the client secret,
-    and tokens from the old host are forgotten. Changed credentials end the pause of a refused client, and what waited
-    for it is due at once.
+    key's `client_email`, whatever `client_id` says. A parameter that decides the host is changed only together with the
+    client secret, and tokens from the old host are forgotten. Changed credentials end the pause of a refused client,
+    and what waited for it is due at once. The first time that the client authentication is private_key_jwt a key is
+    made; it stays when another one is chosen.
     """
     spec = spec.under(grant_type)
     setup = _read_setup(
@@ -130,7 +134,10 @@ def save_integration(
                 target=integration,
                 detail={"changed": changed, "created": created},
             )
-        if {"client_id", "client_secret", "token_endpoint_auth_method", "parameters"} & set(changed):
+        if client_auth_method(spec, integration) is ClientAuth.PRIVATE_KEY_JWT and integration.client_key is None:
+            create_key(integration, actor=actor)
+            changed.append("client_key")
+        if {"client_id", "client_secret", "client_key", "token_endpoint_auth_method", "parameters"} & set(changed):
             resume(integration, now=timezone.now())
     return integration
 
@@ -182,9 +189,7 @@ def _read_setup(
     return _Setup(client_id, secret or None, clear_client_secret, scopes, values, token_endpoint_auth_method)
 
 
-def _read_key(
-    spec: ProviderSpec, text: str, clear: bool, errors: dict[str, list[str]]
-) -> tuple[str, str]:
+def _read_key(spec: ProviderSpec, text: str, clear: bool, errors: dict[str, list[str]]) -> tuple[str, str]:
     """Client id and secret of a service account's JSON key; both empty when none was given."""
     if not text:
         return "", ""
@@ -226,7 +231,7 @@ def _client_secret_problem(secret: str, *, clear: bool) -> str:
 def _auth_method_problem(spec: ProviderSpec, grant_type: str, method: str | None) -> str:
     if method and method not in list(ClientAuth):
         return f"Choose one of: {', '.join(ClientAuth)}."
-    effective = ClientAuth(method or spec.token_endpoint_auth_method)
+    effective = spec.client_auth(method or "")
     if grant_type == GrantType.CLIENT_CREDENTIALS and effective is ClientAuth.NONE:
         # RFC 6749 §4.4: this grant is for confidential clients only.
         return "A service account authenticates with its client secret. Choose another method than none."
@@ -249,10 +254,12 @@ def _read_parameters(
     spec: ProviderSpec, grant_type: str, given: Mapping[str, Any], errors: dict[str, list[str]]
 ) -> dict[str, str]:
     """Values that are set for every connection; an empty one leaves the question to whoever connects."""
-    by_key = {parameter.key: parameter for parameter in spec.parameters}
+    by_key = {parameter.key: parameter for parameter in integration_parameters(spec)}
     values: dict[str, str] = {}
-    for key, value in given.items():
-        if key not in by_key:
+    for key, value in without_config_values(spec, given).items():
+        if key not in by_key and key in {parameter.key for parameter in spec.parameters}:
+            _collect(errors, "parameters", f"“{key}” is a secret of each connection. Give it when connecting.")
+        elif key not in by_key:
             _collect(errors, "parameters", f"{spec.name} has no parameter “{key}”. Remove it.")
         elif value not in (None, ""):
             try:

@@ -48,6 +48,7 @@ CALLS = [
     Call("GET", GITHUB, "integrations:read", CUSTOM),
     Call("PUT", GITHUB, "integrations:write", CUSTOM),
     Call("DELETE", GITHUB, "integrations:write", CUSTOM),
+    Call("POST", f"{GITHUB}/client-key/rotate", "integrations:write", f"{CUSTOM}/client-key/rotate"),
     Call("POST", f"{GITHUB}/test", "connections:write", f"{CUSTOM}/test"),
     Call("POST", f"{GITHUB}/connect-links", "connections:write", f"{CUSTOM}/connect-links"),
     Call("GET", f"{GITHUB}/connections", "connections:read", f"{CUSTOM}/connections"),

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from integrations.models import Connection, GrantType, Integration
+from integrations.providers.client_keys import create_key
 from tests.factories import make_connection, make_integration, make_member
 from tests.security.conftest import browser_of
 from tests.security.pages import links_of
@@ -43,6 +44,8 @@ LOWEST = {
     "integrations:configuration": ADMIN,
     "integrations:scopes": ADMIN,
     "integrations:integration_delete": ADMIN,
+    "integrations:client_key_rotate": ADMIN,
+    "integrations:client_key_delete": ADMIN,
     "integrations:connection_new": EDITOR,
     "integrations:connect": EDITOR,
     "integrations:fetch_token": EDITOR,
@@ -82,6 +85,7 @@ def address(
         "membership_id": member.pk,
         "invitation_id": invitation.pk,
         "key_id": key.pk,
+        "client_key_id": create_key(delegated, actor=Actor.operator()).pk,
     }
     routes = {route.name: route for route in all_routes()}
     return lambda name: reverse(name, kwargs={one: values[one] for one in routes[name].parameters})

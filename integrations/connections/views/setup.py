@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.overview import token_of
+from integrations.connections.views.client_keys import key_card
 from integrations.connections.views.header import actor_of, page_context
 from integrations.crypto import SealError
 from integrations.models import ConnectionStatus, Integration
@@ -31,6 +32,7 @@ AUTH_WORDS = {
     ClientAuth.CLIENT_SECRET_BASIC: "Basic",
     ClientAuth.CLIENT_SECRET_POST: "Post",
     ClientAuth.NONE: "None, a public client",
+    ClientAuth.PRIVATE_KEY_JWT: "Private key JWT",
 }
 STEPS_END_AT = (ConnectionStatus.NOT_CONFIGURED, ConnectionStatus.CONFIGURED)
 
@@ -95,6 +97,9 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
         add_errors(form, invalid.errors)
         return configuration_response(request, page, form, status=UNPROCESSABLE)
     saved = load_page(request, provider_id, grant_type, timezone.now())
+    if key_card(saved) and not key_card(page):
+        messages.success(request, f"The integration has a key now. Register it at {saved.spec.name}.")
+        return redirect(f"{page.url('configuration')}#client-key")
     if saved.status in STEPS_END_AT and saved.is_configured:
         messages.success(request, "The credentials are saved. Next: the scopes.")
         return redirect(page.url("scopes"))
@@ -130,6 +135,7 @@ def configuration_response(
         "in_setup": page.status in STEPS_END_AT,
         "other": other_grant(page),
         "endpoints": endpoints(page),
+        "keys": key_card(page),
         "auth_words": "an assertion signed with the JSON key" if form.takes_key else AUTH_WORDS[form.auth_method],
         "secret_unreadable": has_unreadable_secret(page.integration, form),
     }

@@ -76,7 +76,10 @@ def _assertion(key: ServiceAccountKey, audience: str, scopes: Sequence[str], sub
         "iat": issued_at,
         "exp": issued_at + int(ASSERTION_LIFETIME.total_seconds()),
     }
-    return sign_jwt(key.signing_key, {**claims, "sub": subject} if subject else claims)
+    try:
+        return sign_jwt(key.signing_key, {**claims, "sub": subject} if subject else claims)
+    except ConfigurationRefused as error:
+        raise ConfigurationRefused("unusable_service_account_key") from error
 
 
 def _is_about_the_subject(error: ClientRefused) -> bool:

@@ -295,6 +295,15 @@ def test_the_page_takes_the_file(as_alice: Client, workspace: Workspace) -> None
     assert pem().splitlines()[3] not in page
 
 
+def test_the_page_takes_the_file_where_people_have_a_client_secret(as_alice: Client, workspace: Workspace) -> None:
+    page = PAGE.replace("/google/", "/google_docs/")
+    assert as_alice.post(page, {"key_file": upload(key_file()), "client_secret": ""}).status_code == 302
+    assert workspace.integrations.get().client_id == EMAIL
+    for_people = as_alice.get(page.replace("client_credentials", "authorization_code")).content.decode()
+    assert 'name="client_id"' in for_people
+    assert "Act as" not in for_people
+
+
 def test_the_page_takes_what_was_pasted_with_act_as(as_alice: Client, workspace: Workspace) -> None:
     saved = as_alice.post(PAGE, {"client_secret": key_file(), "param_subject": "ada@acme.test"})
     assert saved.status_code == 302, saved.content

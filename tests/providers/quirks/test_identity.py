@@ -59,7 +59,9 @@ def test_a_number_in_a_path_leads_into_a_list(own: Callable[..., Flow], provider
 def test_where_userinfo_does_not_tell_the_token_answer_does(
     own: Callable[..., Flow], provider_server: ScriptedServer
 ) -> None:
-    flow = own(userinfo_endpoint=f"{provider_server.url}/me", account_id_field="person.id", account_fields=["person.name"])
+    flow = own(
+        userinfo_endpoint=f"{provider_server.url}/me", account_id_field="person.id", account_fields=["person.name"]
+    )
     flow.server.answer("/token", json=answer(person={"id": "9", "name": "Ada"}))
     flow.server.answer("/me", status=403, json={"error": "insufficient_scope"})
     assert flow.connect().account == {"id": "9", "label": "Ada"}

@@ -1,4 +1,4 @@
-"""Providers that deviate in ways their files can say: no subclass, the standard calls, the answers they are known for."""
+"""Providers that deviate in ways that their files can say: no subclass, the standard calls, the answers they give."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def test_there_is_no_subclass(provider_id: str) -> None:
 # --- Figma: refresh tokens go elsewhere, and stay -------------------------------------------------------
 def test_figma_renews_at_another_endpoint_and_keeps_its_refresh_token(builtin: Callable[..., Flow]) -> None:
     flow = builtin("figma")
-    flow.server.answer("/api.figma.com/v1/oauth/token", json=answer("fig-1", "figr-1", expires_in=7_776_000, user_id=42))
+    flow.server.answer(
+        "/api.figma.com/v1/oauth/token", json=answer("fig-1", "figr-1", expires_in=7_776_000, user_id=42)
+    )
     flow.server.answer("/api.figma.com/v1/oauth/refresh", json=answer("fig-2", None, expires_in=7_776_000))
     flow.server.answer("/api.figma.com/v1/me", json={"id": "42", "email": "ada@example.com", "handle": "Ada"})
     connection = flow.connect()
@@ -85,7 +87,13 @@ def test_notion_speaks_json_with_basic_and_its_version(notion: Flow) -> None:
 def test_notion_names_owner_and_bot_the_same_in_both_answers(notion: Flow) -> None:
     by_token = notion.connect()  # userinfo answers 404
     assert by_token.account == {"id": BOT, "label": "ada@example.com"}
-    me = {"object": "user", "id": BOT, "type": "bot", "name": "Robot", "bot": {"owner": {"type": "user", "user": PERSON}}}
+    me = {
+        "object": "user",
+        "id": BOT,
+        "type": "bot",
+        "name": "Robot",
+        "bot": {"owner": {"type": "user", "user": PERSON}},
+    }
     notion.server.answer("/api.notion.com/v1/users/me", json=me)
     notion.start(connection=by_token)
     outcome = notion.come_back()
@@ -131,7 +139,9 @@ def test_quickbooks_keeps_the_company_of_the_callback_and_follows_the_rotation(q
     assert {request.headers["authorization"] for request in sent} == {BASIC}
 
 
-@pytest.mark.parametrize("callback", [[], [("realmId", "")], [("realmId", "91x")], [("realmId", "1"), ("realmId", "2")]])
+@pytest.mark.parametrize(
+    "callback", [[], [("realmId", "")], [("realmId", "91x")], [("realmId", "1"), ("realmId", "2")]]
+)
 def test_quickbooks_without_one_company_connects_nothing(quickbooks: Flow, callback: list[tuple[str, str]]) -> None:
     quickbooks.start()
     assert quickbooks.come_back(*callback).code == "metadata_refused"

@@ -151,7 +151,9 @@ def test_a_refresh_moves_the_api_with_the_instance(with_instance: Flow) -> None:
     assert api_of(flow.again(connection.pk)) == "https://eu13.example.com/api/"
 
 
-@pytest.mark.parametrize("unfit", ["https://eu12.example.com.evil.test", "https://evil.test/", 7, None, ["x"], "x" * 9000])
+@pytest.mark.parametrize(
+    "unfit", ["https://eu12.example.com.evil.test", "https://evil.test/", 7, None, ["x"], "x" * 9000]
+)
 def test_an_unfit_value_never_loses_the_token(with_instance: Flow, unfit: Any) -> None:
     with_instance.server.answer("/token", json=answer("a-1", "r-1", instance_url=unfit))
     connection = with_instance.connect()

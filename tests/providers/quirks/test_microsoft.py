@@ -99,10 +99,14 @@ def save(workspace: Workspace, spec: Any, grant_type: str, **more: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("scope", ["https://graph.microsoft.com/Mail.Read", "https://graph.microsoft.com/Mail.Read/.default"])
+@pytest.mark.parametrize(
+    "scope", ["https://graph.microsoft.com/Mail.Read", "https://graph.microsoft.com/Mail.Read/.default"]
+)
 def test_a_service_account_asks_for_nothing_more(workspace: Workspace, scope: str) -> None:
     spec = find_spec(workspace, "microsoft_graph")
-    with pytest.raises(ScopesRefused, match=r"a service account asks for https://graph\.microsoft\.com/\.default alone"):
+    with pytest.raises(
+        ScopesRefused, match=r"a service account asks for https://graph\.microsoft\.com/\.default alone"
+    ):
         check_additional_scopes(spec, GrantType.CLIENT_CREDENTIALS, [scope])
     with pytest.raises(InvalidSetup) as caught:
         save(workspace, spec, GrantType.CLIENT_CREDENTIALS, additional_scopes=[scope])

@@ -48,7 +48,12 @@ COMPARISONS: dict[str, dict[str, Any]] = {
     ],
 )
 def test_granted_scopes_are_stored_as_they_were_requested_at_connect_and_at_refresh(
-    own: Callable[..., Flow], comparison: str, requested: list[str], answered: str, granted: list[str], missing: list[str]
+    own: Callable[..., Flow],
+    comparison: str,
+    requested: list[str],
+    answered: str,
+    granted: list[str],
+    missing: list[str],
 ) -> None:
     scopes = [{"name": name, "required": True} for name in requested]
     flow = own(scopes=scopes, scope_comparison=COMPARISONS[comparison])
@@ -117,10 +122,18 @@ def test_what_cannot_be_read_is_refused(comparison: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("provider_id", "requested", "answered"),
     [
-        ("google_drive", ("https://www.googleapis.com/auth/drive", "email"), f"https://www.googleapis.com/auth/drive {EMAIL}"),
+        (
+            "google_drive",
+            ("https://www.googleapis.com/auth/drive", "email"),
+            f"https://www.googleapis.com/auth/drive {EMAIL}",
+        ),
         ("microsoft_graph", ("offline_access", f"{GRAPH}User.Read"), "User.Read profile openid email"),
         ("outlook", ("offline_access", f"{GRAPH}Mail.Read"), f"{GRAPH}mail.read"),
-        ("azure_management", ("offline_access", "https://management.azure.com/user_impersonation"), "user_impersonation"),
+        (
+            "azure_management",
+            ("offline_access", "https://management.azure.com/user_impersonation"),
+            "user_impersonation",
+        ),
         ("github", ("repo", "public_repo", "user", "user:email"), "repo,user"),
     ],
 )

@@ -87,7 +87,13 @@ def test_where_only_the_bot_was_authorized_its_token_counts(flow: Flow) -> None:
     "renewed",
     [
         installed({**ROTATING, "access_token": "xoxe.xoxp-2", "refresh_token": "xoxe-2"}),
-        {"ok": True, "access_token": "xoxe.xoxp-2", "refresh_token": "xoxe-2", "expires_in": 43_200, "token_type": "user"},
+        {
+            "ok": True,
+            "access_token": "xoxe.xoxp-2",
+            "refresh_token": "xoxe-2",
+            "expires_in": 43_200,
+            "token_type": "user",
+        },
     ],
 )
 def test_with_rotation_both_tokens_are_renewed_wherever_the_answer_has_them(flow: Flow, renewed: Any) -> None:
