@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from integrations.connections.views import authorization, checks, detail, links, listing, removal, sandbox, setup
+from integrations.connections.views import (
+    authorization,
+    checks,
+    detail,
+    hand_over,
+    links,
+    listing,
+    redirect_host,
+    removal,
+    sandbox,
+    setup,
+)
 from integrations.models import GrantType
 from integrations.providers import views as providers
 
@@ -31,6 +42,8 @@ CONNECTION = ONE + "connections/<uuid:connection_id>/"
 
 app_name = "integrations"
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("w/<slug:workspace>/settings/redirect-host/", redirect_host.change, name="redirect_host"),
+    path("w/<slug:workspace>/settings/redirect-host/clear/", redirect_host.clear, name="redirect_host_clear"),
     path(PAGES, listing.integrations, name="list"),
     path(PAGES + "sandbox/connect/", sandbox.sandbox_connect, name="sandbox_connect"),
     path(PAGES + "custom/new/", providers.custom_new, name="custom_new"),
@@ -57,5 +70,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("oauth/callback", authorization.oauth_callback, name="oauth_callback"),
     path("oauth/callback/result/<uuid:reference>/", authorization.callback_result, name="callback_result"),
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
+    path("connect/<str:token>/browser/<uuid:pending_id>/", hand_over.browser, name="connect_link_browser"),
     path("api/v1/", include("integrations.api.urls")),
 ]
