@@ -42,8 +42,6 @@ CONNECTION = ONE + "connections/<uuid:connection_id>/"
 
 app_name = "integrations"
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("w/<slug:workspace>/settings/redirect-host/", redirect_host.change, name="redirect_host"),
-    path("w/<slug:workspace>/settings/redirect-host/clear/", redirect_host.clear, name="redirect_host_clear"),
     path(PAGES, listing.integrations, name="list"),
     path(PAGES + "sandbox/connect/", sandbox.sandbox_connect, name="sandbox_connect"),
     path(PAGES + "custom/new/", providers.custom_new, name="custom_new"),
@@ -72,4 +70,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
     path("connect/<str:token>/browser/<uuid:pending_id>/", hand_over.browser, name="connect_link_browser"),
     path("api/v1/", include("integrations.api.urls")),
+]
+
+# Part of the workspace's settings, and so in the sidebar; here because they tell what becomes of integrations.
+redirect_host_patterns = [
+    path("", redirect_host.change, name="change"),
+    path("clear/", redirect_host.clear, name="clear"),
 ]

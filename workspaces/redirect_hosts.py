@@ -17,6 +17,7 @@ from django.db.models import Q
 from workspaces.models import Workspace
 
 MAX_LENGTH = 255
+_TOO_LONG = f"Use at most {MAX_LENGTH} characters."
 CANNOT_BE_USED = "This host cannot be used. Choose another one."  # whose it is, is nobody's business
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _EXAMPLE = "https://connect.example.com"
@@ -36,13 +37,16 @@ def clean_redirect_host(text: str) -> str:
     if not text:
         raise ValidationError(f"Enter a host, such as {_EXAMPLE}.")
     if len(text) > MAX_LENGTH:
-        raise ValidationError(f"Use at most {MAX_LENGTH} characters.")
+        raise ValidationError(_TOO_LONG)
     parts, port = _split(text)
     host = _ascii_host(parts.hostname or "")
     _check_scheme_and_name(parts.scheme, host, port)
     _check_is_free_for_workspaces(host)
     bracketed = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{bracketed}" + (f":{port}" if port != _DEFAULT_PORTS[parts.scheme] else "")
+    origin = f"{parts.scheme}://{bracketed}" + (f":{port}" if port != _DEFAULT_PORTS[parts.scheme] else "")
+    if len(origin) > MAX_LENGTH:  # ASCII may be longer than what it spells
+        raise ValidationError(_TOO_LONG)
+    return origin
 
 
 def is_taken(origin: str, *, by_others_than: Workspace) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -13,11 +13,13 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.completion import complete_authorization
 from integrations.models import GrantType, Integration
 from integrations.providers.setup import redirect_uri
 from tests.api.client import ApiClient, make_key
 from tests.factories import make_integration, make_member, make_user, make_workspace
 from tests.redirect_hosts.conftest import HOST, OPERATOR, link_path
+from tests.servers.scripted import ScriptedServer
 from workspaces.models import AuditEvent, User, Workspace
 from workspaces.redirect_hosts import CANNOT_BE_USED, clean_redirect_host
 from workspaces.roles import Role
@@ -94,6 +96,9 @@ REFUSED = [
     ("https://connect.acme.example\r\nSet-Cookie: a=b", "spaces"),
     ("https://connect\x00.acme.example", "spaces"),
     ("https://" + "a." * 130 + "example", "at most 255"),
+    ("https://" + ".".join(["ü" * 20] * 10), "no valid host name"),  # 253 characters are not enough for it in ASCII
+    (f"https://{'a' * 63}.{'b' * 63}.{'c' * 63}.{'ü' * 52}", "at most 255"),  # its ASCII is longer
+    ("https://" + "x" * 100_000, "at most 255"),
     ("https://203.0.113.5", "IP address"),
     ("https://2130706433", "IP address"),
     ("https://0x7f.1", "IP address"),
@@ -214,6 +219,17 @@ def test_confirming_uses_it_everywhere_and_records_who_did(
     assert api.post(f"{path}/connect-links", {}).json()["url"].startswith(f"https://{HOST}/connect/")
     wizard = as_alice.post("/w/acme/integrations/custom/new/", _WIZARD)
     assert uri in unquote(wizard.content.decode())
+
+
+def test_a_members_consent_and_exchange_carry_it(
+    own_host: Workspace, delegated: Integration, alice: User, provider_server: ScriptedServer
+) -> None:
+    started = start_authorization(delegated, binding="browser", user=alice, actor=OPERATOR)
+    uri = f"https://{HOST}/oauth/callback"
+    assert f"redirect_uri={quote(uri, safe='')}" in started.url
+    outcome = complete_authorization([("code", "c"), ("state", started.state)], binding="browser", user=alice)
+    assert outcome.ok, outcome
+    assert [request.form["redirect_uri"] for request in provider_server.to("/token")] == [uri]
 
 
 def test_others_keep_the_public_address(own_host: Workspace, charlie: User) -> None:

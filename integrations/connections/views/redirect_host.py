@@ -145,7 +145,7 @@ def _confirm_page(request: WorkspaceRequest, host: str) -> HttpResponse:
     workspace = {"workspace": request.workspace.slug}
     context = {
         "change": _change_to(request.workspace, host),
-        "action": reverse(f"integrations:redirect_host{'' if host else '_clear'}", kwargs=workspace),
+        "action": reverse("redirect_host:change" if host else "redirect_host:clear", kwargs=workspace),
         "cancel_url": reverse("workspaces:settings", kwargs=workspace),
     }
     return render(request, "integrations/redirect_host_confirm.html", context)
