@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ninja import Router, Status
+from typing import Annotated
+
+from ninja import Query, Router, Status
 
 from integrations.api.authentication import ApiKeyAuth, ApiRequest
 from integrations.api.openapi import refusals
-from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, decode_cursor, encode_cursor
+from integrations.api.paging import Cursor, cut_page, decode_cursor, encode_cursor
 from integrations.api.parameters import Force, ProviderId
 from integrations.api.schemas.providers import ProviderChange, ProviderCreate, ProviderOut, ProviderPage
 from integrations.api.targets import ProviderTarget, find_custom_provider, find_provider
@@ -25,16 +27,17 @@ from workspaces.roles import KeyScope
 
 router = Router()
 READ, WRITE = KeyScope.INTEGRATIONS_READ, KeyScope.INTEGRATIONS_WRITE
+# The whole catalogue fits on one page: programs look providers up by id, and there is nothing to page through.
+MOST_PROVIDERS = 500
+ProviderLimit = Annotated[
+    int, Query(ge=1, le=MOST_PROVIDERS, description=f"Items per page, at most {MOST_PROVIDERS}, which is the default.")
+]
 BUILTIN = "The provider is built in."
 
 
 def provider_out(spec: ProviderSpec) -> ProviderOut:
-    """A definition as the API says it; values that are not to be seen stay empty."""
-    definition = definition_of(spec)
-    for value in definition["config_values"]:
-        if value["type"] == "password" or not value["visible"]:
-            value["value"] = ""
-    return ProviderOut.model_validate({**definition, "custom": spec.custom})
+    """A definition as the API says it; secret values stay empty."""
+    return ProviderOut.model_validate({**definition_of(spec), "custom": spec.custom})
 
 
 @router.get(
@@ -44,7 +47,9 @@ def provider_out(spec: ProviderSpec) -> ProviderOut:
     operation_id="list_providers",
     summary="List providers",
 )
-def list_providers(request: ApiRequest[None], cursor: Cursor = "", limit: Limit = DEFAULT_LIMIT) -> ProviderPage:
+def list_providers(
+    request: ApiRequest[None], cursor: Cursor = "", limit: ProviderLimit = MOST_PROVIDERS
+) -> ProviderPage:
     """Built-in providers and the workspace's own, by id, with the definition that counts."""
     after = decode_cursor(cursor, str)
     specs = sorted(specs_for(request.auth.workspace), key=lambda spec: spec.provider_id)

@@ -29,12 +29,16 @@ class AuthorizationServer:
     """An authorization server as the protocol needs to know it; endpoints that it lacks are empty.
 
     `basic_auth_encoding`: "form" encodes client id and secret before Basic as RFC 6749 §2.3.1 wants; "raw" is
-    for providers that do not decode them. `scope_parameter` names the scopes in the authorization URL.
-    `token_request_format`: "json" posts the token request as JSON. `userinfo_headers` go to the userinfo endpoint.
+    for providers that do not decode them. `scope_parameter` names the scopes in the authorization URL;
+    `client_id_parameter` and `client_secret_parameter` are what a provider calls these two on the wire. An empty
+    `response_type` leaves it out. `token_request_format`: "json" posts the token request as JSON. `refresh_endpoint`
+    is where refresh tokens are renewed, empty for the token endpoint; `refresh_params` go only there. `userinfo_body`
+    is the JSON text of a userinfo asked by POST.
     """
 
     token_endpoint: str
     authorization_endpoint: str = ""
+    refresh_endpoint: str = ""
     revocation_endpoint: str = ""
     introspection_endpoint: str = ""
     userinfo_endpoint: str = ""
@@ -45,7 +49,14 @@ class AuthorizationServer:
     pkce: Literal["S256", "off"] = "S256"
     basic_auth_encoding: Literal["form", "raw"] = "form"
     scope_parameter: str = "scope"
+    client_id_parameter: str = "client_id"
+    client_secret_parameter: str = "client_secret"  # noqa: S105  # a name
+    response_type: Literal["code", ""] = "code"
     token_request_format: Literal["form", "json"] = "form"  # noqa: S105  # a format
+    refresh_params: Mapping[str, str] = field(default_factory=dict)
+    token_headers: Mapping[str, str] = field(default_factory=dict)
+    userinfo_method: Literal["GET", "POST"] = "GET"
+    userinfo_body: str = ""
     userinfo_headers: Mapping[str, str] = field(default_factory=dict)
     rules: TokenResponseRules = field(default_factory=TokenResponseRules)
 
@@ -94,13 +105,13 @@ def client_authentication(server: AuthorizationServer, client: OAuthClient) -> C
 
     Raises ConfigurationRefused when the method needs a secret and there is none.
     """
+    named = {server.client_id_parameter: client.client_id}
     if client.auth_method is ClientAuthMethod.NONE:
-        return ClientAuthentication(None, {"client_id": client.client_id})
+        return ClientAuthentication(None, named)
     if not client.client_secret:
         raise ConfigurationRefused("missing_client_secret")
     if client.auth_method is ClientAuthMethod.CLIENT_SECRET_POST:
-        body = {"client_id": client.client_id, "client_secret": client.client_secret}
-        return ClientAuthentication(None, body)
+        return ClientAuthentication(None, {**named, server.client_secret_parameter: client.client_secret})
     return ClientAuthentication(BasicAuth(basic_header(server, client)), {})
 
 

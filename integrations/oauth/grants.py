@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import requests
 
@@ -127,8 +127,14 @@ def authorization_url(
         **optional,
     )
     base, _, query = url.partition("?")
-    # Literal plus signs are %2B by now. Some providers read a plus in a query as itself, none misreads %20.
-    return f"{base}?{query.replace('+', '%20')}"
+    return f"{base}?{urlencode(_as_the_provider_says(server, query), quote_via=quote)}"
+
+
+def _as_the_provider_says(server: AuthorizationServer, query: str) -> list[tuple[str, str]]:
+    """The pairs of an authorization URL under the names that this provider knows."""
+    names = {"client_id": server.client_id_parameter, "response_type": server.response_type and "response_type"}
+    pairs = [(names.get(name, name), value) for name, value in parse_qsl(query, keep_blank_values=True)]
+    return [(name, value) for name, value in pairs if name]
 
 
 def _with_own_parameters(server: AuthorizationServer) -> str:
@@ -138,7 +144,7 @@ def _with_own_parameters(server: AuthorizationServer) -> str:
     except ValueError as error:
         raise ConfigurationRefused("invalid_endpoint") from error
     own = [*parse_qsl(parts.query, keep_blank_values=True), *server.authorization_params.items()]
-    _refuse_reserved([name for name, _ in own], RESERVED_IN_AUTHORIZATION)
+    _refuse_reserved([name for name, _ in own], RESERVED_IN_AUTHORIZATION | {server.client_id_parameter})
     return urlunsplit(parts._replace(query=urlencode(own), fragment=""))
 
 
@@ -198,12 +204,11 @@ def refresh_token(
         scope = join_scopes(scopes, server.scope_separator) if scopes else None
         session = ProtocolSession(http, CodeClient(client.client_id, scope=scope), json_body=_is_json(server))
         session.refresh_token(
-            _required(server.token_endpoint),
+            server.refresh_endpoint or _required(server.token_endpoint),
             refresh_token=refresh_token,
-            body=_extra_body(server),
+            body=_extra_body(server, authentication, server.refresh_params),
             auth=authentication.auth or no_authorization,
-            headers=dict(FORM_HEADERS),
-            **authentication.body,
+            headers={**server.token_headers, **FORM_HEADERS},
         )
         answer = _read(session, server, now, "refresh_token")
         return answer.keeping_refresh_token(refresh_token)
@@ -217,11 +222,10 @@ def _fetch(
 ) -> None:
     session.fetch_token(
         _required(server.token_endpoint),
-        body=_extra_body(server),
+        body=_extra_body(server, authentication),
         auth=authentication.auth or no_authorization,
-        include_client_id="client_id" in authentication.body,
-        client_secret=authentication.body.get("client_secret"),
-        headers=dict(FORM_HEADERS),
+        include_client_id=False,  # stands in the body already where it belongs there
+        headers={**server.token_headers, **FORM_HEADERS},
         **parameters,
     )
 
@@ -237,9 +241,14 @@ def _read(session: ProtocolSession, server: AuthorizationServer, now: datetime, 
     )
 
 
-def _extra_body(server: AuthorizationServer) -> str:
-    _refuse_reserved(server.token_params, RESERVED_IN_TOKEN_REQUEST)
-    return urlencode(dict(server.token_params))
+def _extra_body(
+    server: AuthorizationServer, authentication: ClientAuthentication, more: Mapping[str, str] | None = None
+) -> str:
+    """What a token request carries besides the grant itself: the provider's extras and the client's authentication."""
+    extra = {**server.token_params, **(more or {})}
+    reserved = RESERVED_IN_TOKEN_REQUEST | {server.client_id_parameter, server.client_secret_parameter}
+    _refuse_reserved(extra, reserved)
+    return urlencode({**extra, **authentication.body})
 
 
 def _refuse_reserved(names: Sequence[str] | Mapping[str, str], reserved: frozenset[str]) -> None:

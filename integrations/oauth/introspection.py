@@ -69,7 +69,15 @@ def userinfo(http: requests.Session, server: AuthorizationServer, access_token: 
             raise ConfigurationRefused("missing_endpoint")
         token = {"access_token": access_token, "token_type": "Bearer"}
         session = ProtocolSession(http, CodeClient(""), token=token)
-        answer = session.get(server.userinfo_endpoint, headers={**_JSON, **server.userinfo_headers})
+        headers = {**_JSON, **server.userinfo_headers}
+        if server.userinfo_method == "POST":
+            headers["Content-Type"] = "application/json"
+        answer = session.request(
+            server.userinfo_method,
+            server.userinfo_endpoint,
+            data=server.userinfo_body.encode() or None,
+            headers=headers,
+        )
         refuse_by_status(answer.status_code, parse_retry_after_header(answer.headers))
         _refuse_by_challenge(answer)
         return _object_in(answer)

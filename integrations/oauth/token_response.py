@@ -26,6 +26,7 @@ MAX_RETRY_AFTER = timedelta(days=1).total_seconds()
 MAX_SCOPES = 1000
 _THROTTLING = frozenset({408, 425, 429})
 _WRONG_ENDPOINT = frozenset({404, 405, 410, 501})
+_UNITS = {"milliseconds": 0.001, "seconds": 1, "minutes": 60}
 _VSCHARS = re.compile(r"[\x20-\x7e]+")
 _NUMBER = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*", re.ASCII)
 _REFRESH_LIFETIME_FIELDS = (
@@ -51,13 +52,21 @@ _CORE_FIELDS = frozenset(
 class TokenResponseRules:
     """Where a provider deviates, as its definition states it.
 
-    `token_path` leads to a nested token object (dots between names). `expires_at_field` names an absolute
-    expiry, read only when `expires_in` says nothing. `dead_grant_codes` are the provider's own synonyms of
-    invalid_grant.
+    `token_path` leads to a nested token object (dots between names); the `…_field` names are paths inside it.
+    `expires_at_field` names an absolute expiry, read only when `expires_in` says nothing. `dead_grant_codes` are the
+    provider's own synonyms of invalid_grant. `error_field` names a code that every answer carries, at any status: the
+    texts of `error_success` mean that all is well, any other is the error's code.
     """
 
     zero_means_never: bool = False
-    expires_in_unit: Literal["seconds", "milliseconds"] = "seconds"
+    access_token_field: str = "access_token"  # noqa: S105  # names of fields
+    refresh_token_field: str = "refresh_token"  # noqa: S105
+    expires_in_field: str = "expires_in"
+    scope_field: str = "scope"
+    error_field: str = ""
+    error_success: frozenset[str] = frozenset()
+    error_description_field: str = ""
+    expires_in_unit: Literal["seconds", "milliseconds", "minutes"] = "seconds"
     expires_at_field: str = ""
     expires_at_format: Literal["unix_seconds", "unix_milliseconds", "iso8601"] = "unix_seconds"
     token_path: str = ""
@@ -100,6 +109,7 @@ def parse_token_response(
     refuse_by_status(status, retry_after)
     fields = parse_fields(body)
     if fields is not None:
+        _refuse_by_own_code(fields, rules, status, retry_after, grant_type)
         refuse_by_code(
             fields,
             status,
@@ -144,6 +154,33 @@ def refuse_by_code(
         status=status,
         retry_after=retry_after,
     )
+
+
+def _refuse_by_own_code(
+    fields: Mapping[str, Any], rules: TokenResponseRules, status: int, retry_after: float | None, grant_type: str
+) -> None:
+    """Raise by the code that this provider puts into every answer, if it says anything but success."""
+    found = value_at(fields, rules.error_field) if rules.error_field else None
+    if not isinstance(found, str | int) or isinstance(found, bool) or (code := str(found).strip()) == "":
+        return
+    if code in rules.error_success:
+        return
+    error_class = class_of(code, grant_type=grant_type, dead_grant_codes=rules.dead_grant_codes)
+    description = value_at(fields, rules.error_description_field) if rules.error_description_field else ""
+    raise error_class(code, _text(description), "", status=status, retry_after=retry_after)
+
+
+def value_at(answer: object, path: str) -> Any:
+    """What stands at a dotted path of an answer; a number leads into a list. None when nothing does."""
+    found = answer
+    for name in path.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(name)
+        elif isinstance(found, list) and name.isascii() and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            return None
+    return found
 
 
 def unusable_answer(status: int, content_type: str, body: bytes, fields: Mapping[str, Any] | None) -> OAuthError:
@@ -231,26 +268,24 @@ def _token_from(
     answer: dict[str, Any], rules: TokenResponseRules, requested_at: datetime, status: int
 ) -> TokenResponse:
     fields = _token_object(answer, rules.token_path)
-    access_token = fields.get("access_token")
+    access_token = value_at(fields, rules.access_token_field)
     if not isinstance(access_token, str) or not _is_token(access_token):
         raise MalformedAnswer("no_access_token", status=status)
     _refuse_token_type(fields.get("token_type"), status)
     expires_in = _lifetime(fields, rules, requested_at)
     return TokenResponse(
         access_token=access_token,
-        refresh_token=_refresh_token(fields.get("refresh_token")),
+        refresh_token=_refresh_token(value_at(fields, rules.refresh_token_field)),
         expires_in=expires_in,
         expires_at=None if expires_in is None else requested_at + timedelta(seconds=expires_in),
-        scope=parse_scope(fields.get("scope")),
+        scope=parse_scope(value_at(fields, rules.scope_field)),
         refresh_token_expires_in=_refresh_lifetime(fields),
         extra=_extra(answer, fields, rules),
     )
 
 
 def _token_object(answer: dict[str, Any], path: str) -> dict[str, Any]:
-    found: Any = answer
-    for name in filter(None, path.split(".")):
-        found = found.get(name) if isinstance(found, dict) else None
+    found = value_at(answer, path) if path else answer
     # A nested token may be missing, as Slack's is when only the bot was authorized: then the outer one counts.
     return found if isinstance(found, dict) else answer
 
@@ -275,9 +310,9 @@ def _refresh_token(value: object) -> str | None:
 
 
 def _lifetime(fields: Mapping[str, Any], rules: TokenResponseRules, requested_at: datetime) -> float | None:
-    seconds = parse_lifetime(fields.get("expires_in"))
-    if seconds is not None and rules.expires_in_unit == "milliseconds":
-        seconds /= 1000
+    seconds = parse_lifetime(value_at(fields, rules.expires_in_field))
+    if seconds is not None:
+        seconds *= _UNITS[rules.expires_in_unit]
     if seconds is None and rules.expires_at_field:
         expires_at = _absolute(fields.get(rules.expires_at_field), rules)
         if expires_at is not None:
@@ -339,7 +374,8 @@ def _split_granted(text: str) -> list[str]:
 
 
 def _extra(answer: dict[str, Any], fields: dict[str, Any], rules: TokenResponseRules) -> dict[str, Any]:
-    others = {name: value for name, value in fields.items() if name not in _CORE_FIELDS}
+    own = {rules.access_token_field, rules.refresh_token_field, rules.expires_in_field, rules.scope_field}
+    others = {name: value for name, value in fields.items() if name not in _CORE_FIELDS | own}
     if fields is not answer:
         head = rules.token_path.split(".")[0]
         outer = {name: value for name, value in answer.items() if name != head}
