@@ -127,9 +127,11 @@ def test_an_address_that_a_stranger_passes_on_leads_nobody_to_consent(link: str)
     """Session fixation: the victim would consent, perhaps unasked, and the account would be connected for another."""
     attacker, victim = Visitor.new(), Visitor.new()
     way = on_the_way(attacker, link)
+    bound_to = PendingAuthorization.objects.get().session_hash
     refused = victim.follow(back_with_ticket(victim, way))
     assert refused.status_code == 410
     assert "Location" not in refused.headers
+    assert PendingAuthorization.objects.get().session_hash == bound_to  # else the consent page could be passed on next
     # The attacker is none the wiser, and goes on alone.
     assert attacker.follow(back_with_ticket(attacker, way)).status_code == 303
 
@@ -184,6 +186,15 @@ def test_another_browser_cannot_take_over_what_was_handed_over(link: str) -> Non
     assert attacker.follow(back_with_ticket(attacker, way)).status_code == 410
     assert come_back(victim, consent).status_code == 303
     assert Connection.objects.count() == 1
+
+
+def test_a_flow_is_handed_over_to_one_browser_only(link: str) -> None:
+    """Not even by whoever began it: a second one could be made to consent for the first."""
+    attacker, victim = Visitor.new(), Visitor.new()
+    way = on_the_way(attacker, link)
+    assert attacker.follow(back_with_ticket(attacker, way)).status_code == 303
+    ticket_of_the_victim = back_with_ticket(victim, way)
+    assert attacker.follow(ticket_of_the_victim).status_code == 410
 
 
 @pytest.mark.parametrize("step", ["browser", "leave"])
