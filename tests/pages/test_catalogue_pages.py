@@ -16,7 +16,7 @@ from tests.pages.conftest import url
 from workspaces.models import Workspace
 
 CATEGORIES = sorted({spec.category for spec in catalogue().values()})
-LIST_QUERIES = 13  # session, user, second factors, memberships; then reads, connections, integrations, providers
+LIST_QUERIES = 14  # session, person, second factors, memberships; reads, connections, integrations, keys, providers
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
