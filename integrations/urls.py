@@ -9,8 +9,10 @@ from integrations.connections.views import (
     checks,
     client_keys,
     detail,
+    hand_over,
     links,
     listing,
+    redirect_host,
     removal,
     sandbox,
     setup,
@@ -70,5 +72,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("oauth/callback/result/<uuid:reference>/", authorization.callback_result, name="callback_result"),
     path("oauth/jwks/<uuid:integration_id>/", client_keys.jwks, name="jwks"),
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
+    path("connect/<str:token>/browser/<uuid:pending_id>/", hand_over.browser, name="connect_link_browser"),
     path("api/v1/", include("integrations.api.urls")),
+]
+
+# Part of the workspace's settings, and so in the sidebar; here because they tell what becomes of integrations.
+redirect_host_patterns = [
+    path("", redirect_host.change, name="change"),
+    path("clear/", redirect_host.clear, name="clear"),
 ]

@@ -64,6 +64,7 @@ def list_integrations(request: ApiRequest[None], cursor: Cursor = "", limit: Lim
     specs = {spec.provider_id: spec for spec in specs_for(workspace)}
     items = [
         integration_out(
+            workspace,
             specs[integration.provider_id],
             GrantType(integration.grant_type),
             integration,
@@ -222,7 +223,7 @@ def _out(target: IntegrationTarget, integration: Integration | None) -> Integrat
     connections: list[Connection] = []
     if integration is not None:
         connections = list(integration.connections.select_related("token", "schedule", "integration"))
-    return integration_out(target.spec, target.grant_type, integration, connections, timezone.now())
+    return integration_out(target.workspace, target.spec, target.grant_type, integration, connections, timezone.now())
 
 
 def _kept(sent: T | None, stored: T) -> T:

@@ -14,6 +14,7 @@ from integrations.providers.base import ProviderSpec
 from integrations.providers.client_keys import jwks_uri
 from integrations.providers.oauth_provider import provider_for
 from integrations.providers.setup import client_auth_method, redirect_uri
+from workspaces.models import Workspace
 
 
 def connection_out(connection: Connection, spec: ProviderSpec, now: datetime) -> ConnectionOut:
@@ -51,6 +52,7 @@ def connection_out(connection: Connection, spec: ProviderSpec, now: datetime) ->
 
 
 def integration_out(
+    workspace: Workspace,
     spec: ProviderSpec,
     grant_type: GrantType,
     integration: Integration | None,
@@ -70,7 +72,7 @@ def integration_out(
         grant_type=grant_type,
         status=status,
         status_reason=_reason(explanation),
-        redirect_uri=redirect_uri(),
+        redirect_uri=redirect_uri(workspace),
         client_id=integration.client_id if integration else "",
         has_client_secret=integration.has_client_secret if integration else False,
         token_endpoint_auth_method=client_auth_method(spec, integration),

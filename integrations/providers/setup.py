@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -41,9 +40,12 @@ class InvalidSetup(Exception):
         super().__init__("; ".join(f"{field}: {' '.join(sentences)}" for field, sentences in self.errors.items()))
 
 
-def redirect_uri() -> str:
-    """The redirect URI to register at every provider (RFC 6749 §3.1.2), never taken from a request's Host."""
-    return f"{settings.PUBLIC_BASE_URL}/oauth/callback"
+def redirect_uri(workspace: Workspace) -> str:
+    """The redirect URI to register at every provider (RFC 6749 §3.1.2), never taken from a request's Host.
+
+    A redirect host forwards it to PUBLIC_BASE_URL; what was sent stays what the exchange sends.
+    """
+    return f"{workspace.connect_base_url}/oauth/callback"
 
 
 def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> ClientAuth:

@@ -129,17 +129,15 @@ def preview_context(request: WorkspaceRequest, form: NewProviderForm) -> dict[st
     if source.is_bound:
         source.is_valid()
         values, client_id = source.definition(), source.cleaned_data.get("client_id", "")
-    spec = _spec_so_far(request, source, values)
+    spec, uri = _spec_so_far(request, source, values), redirect_uri(request.workspace)
     return {
         "spec": spec,
-        "previews": [
-            preview(spec, grant, client_id=client_id, redirect_uri=redirect_uri()) for grant in spec.grant_types
-        ],
+        "previews": [preview(spec, grant, client_id=client_id, redirect_uri=uri) for grant in spec.grant_types],
         "base_scopes": list(dict.fromkeys(name for grant in spec.grant_types for name in spec.base_scopes(grant))),
         "default_scopes": list(
             dict.fromkeys(name for grant in spec.grant_types for name in spec.default_scopes(grant))
         ),
-        "redirect_uri": redirect_uri(),
+        "redirect_uri": uri,
         "needs_person": spec.supports(GrantType.AUTHORIZATION_CODE),
     }
 

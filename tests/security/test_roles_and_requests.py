@@ -37,6 +37,8 @@ LOWEST = {
     "workspaces:api_key_roll": ADMIN,
     "workspaces:api_key_revoke": ADMIN,
     "workspaces:settings": ADMIN,
+    "redirect_host:change": ADMIN,
+    "redirect_host:clear": ADMIN,
     "integrations:sandbox_connect": ADMIN,
     "integrations:custom_new": ADMIN,
     "integrations:custom_edit": ADMIN,

@@ -35,6 +35,7 @@ OPEN_ROUTES = {
     "integrations:callback_result": "shows the outcome of this browser's own flow; tested with the flow",
     "integrations:jwks": "public keys for providers; tested with the client keys",
     "integrations:connect_link": "for people outside; its secret is the address",
+    "integrations:connect_link_browser": "a step of the same flow; tested with redirect hosts",
     "healthz": "a probe",
     "readyz": "a probe",
     "metrics": "counts only; has a test of its own",

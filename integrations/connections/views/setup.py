@@ -131,7 +131,8 @@ def configuration_response(
     context = page_context(request, page, "configuration") | {
         "form": form,
         "steps": setup_steps(page, "configuration"),
-        "redirect_uri": redirect_uri() if page.needs_person else "",
+        "redirect_uri": redirect_uri(page.workspace) if page.needs_person else "",
+        "may_manage_workspace": Permission.WORKSPACE_MANAGE in request.can,
         "in_setup": page.status in STEPS_END_AT,
         "other": other_grant(page),
         "endpoints": endpoints(page),
