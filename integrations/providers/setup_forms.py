@@ -190,6 +190,8 @@ class ServiceAccountKeyForm(SetupForm):
             max_length=MAX_KEY_LENGTH,
             widget=SecretTextarea(dict(MONO), stored_hint=_key_hint(self.integration)),
         )
+        for name in ("key_file", "client_secret"):
+            self.fields[name].one_of_several = True  # type: ignore[attr-defined] # read when it is rendered
         if "clear_client_secret" in self.fields:
             self.fields["clear_client_secret"].label = "Remove the stored key"
 

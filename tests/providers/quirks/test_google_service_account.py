@@ -337,6 +337,7 @@ def test_the_page_asks_for_no_client_id(as_alice: Client, workspace: Workspace) 
     assert 'name="key_file"' in page
     assert 'enctype="multipart/form-data"' in page
     assert 'name="client_id"' not in page
+    assert page.count('<span class="g-optional">') == 1  # "Act as"; of the other two fields one is needed
     assert "token_endpoint_auth_method" not in page
 
 
