@@ -9,9 +9,13 @@ import pytest
 
 from integrations.connections.refresh import refresh_due
 from integrations.connections.renewal import CLOCK_SKEW
+from integrations.connections.testing import test_connection as run_test
 from integrations.connections.tokens import usable_token
 from integrations.models import Connection, ConnectionState
+from tests.api.client import ApiClient, make_key
+from tests.factories import make_connection
 from tests.providers.quirks.conftest import NOW, Flow, answer
+from workspaces.models import Workspace
 
 EXPIRY = NOW + timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -53,6 +57,22 @@ def test_a_forced_refresh_before_its_expiry_is_held(flow: Flow, connection: Conn
 def test_a_forced_refresh_after_its_expiry_is_made(flow: Flow, connection: Connection) -> None:
     flow.server.answer("/token", json=answer("a-2", "r-2"))
     assert flow.refresh(connection, now=EXPIRY).refreshed
+
+
+def test_the_test_says_that_it_is_too_early_instead_of_asking(flow: Flow, connection: Connection) -> None:
+    result = run_test(flow.integration, connection, actor=flow.actor, now=NOW)
+    assert (result.ok, result.code) == (False, "too_early")
+    assert flow.server.requests == []
+
+
+def test_the_api_says_when_to_try_again(own: Callable[..., Flow], workspace: Workspace) -> None:
+    flow = own(refuses_early_refresh=True)
+    connection = make_connection(flow.integration, lifetime=timedelta(minutes=10))
+    refused = ApiClient(make_key(workspace)).post(f"/connections/{connection.pk}/refresh")
+    assert (refused.status_code, refused.json()["code"]) == (503, "temporarily_unavailable")
+    assert 590 <= int(refused.headers["Retry-After"]) <= 600
+    assert "only once it has expired" in refused.json()["detail"]
+    assert flow.server.requests == []
 
 
 def test_a_reader_who_wants_more_time_is_served_the_valid_token_with_a_warning(

@@ -78,7 +78,7 @@ def test_introspection_tells_the_lifetime_so_that_the_token_is_renewed_in_time(f
     [
         {"status": 401, "json": {"error": "invalid_client"}},  # the app may not introspect
         {"status": 503},
-        {"json": {"active": False}},
+        {"json": {"active": False, "exp": int(ENDS.timestamp())}},
         {"json": {"active": True}},
         {"json": {"active": True, "exp": int(NOW.timestamp()) - 1}},
         {"json": {"active": True, "exp": "soon"}},
