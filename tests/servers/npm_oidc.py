@@ -61,7 +61,7 @@ def why_missing() -> str | None:
 
 @contextmanager
 def npm_oidc_server(**options: Any) -> Iterator[OIDCServer]:
-    """A running server. Options: redirectUri, tokenSeconds, refuse, authMethod."""
+    """A running server. Options: redirectUri, tokenSeconds, refuse, authMethod, registration, initialAccessToken."""
     process = subprocess.Popen(
         ["node", "server.mjs", json.dumps(options)],
         cwd=FOLDER,

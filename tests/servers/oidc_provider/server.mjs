@@ -50,6 +50,8 @@ const provider = new Provider(issuer, {
     clientCredentials: { enabled: true },
     introspection: { enabled: true, allowedPolicy: () => true },
     revocation: { enabled: true, allowedPolicy: () => true },
+    registration: { enabled: options.registration ?? false, initialAccessToken: options.initialAccessToken ?? false },
+    registrationManagement: { enabled: options.registration ?? false },
   },
   pkce: { required: () => true },
   rotateRefreshToken: true,
