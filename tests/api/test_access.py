@@ -40,6 +40,7 @@ class Call:
 CALLS = [
     Call("GET", "/providers", "integrations:read"),
     Call("POST", "/providers", "integrations:write"),
+    Call("POST", "/providers/discover", "integrations:write"),
     Call("GET", "/providers/github", "integrations:read", "/providers/custom_secret"),
     Call("PATCH", "/providers/github", "integrations:write", "/providers/custom_secret"),
     Call("DELETE", "/providers/github", "integrations:write", "/providers/custom_secret"),
