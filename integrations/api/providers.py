@@ -74,12 +74,8 @@ def discovered_out(found: Discovered) -> DiscoveredOut:
 
 
 def provider_out(spec: ProviderSpec) -> ProviderOut:
-    """A definition as the API says it; values that are not to be seen stay empty."""
-    definition = definition_of(spec)
-    for value in definition["config_values"]:
-        if value["type"] == "password" or not value["visible"]:
-            value["value"] = ""
-    return ProviderOut.model_validate({**definition, "custom": spec.custom})
+    """A definition as the API says it; secret values stay empty."""
+    return ProviderOut.model_validate({**definition_of(spec), "custom": spec.custom})
 
 
 @router.get(

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 
 from integrations.clock import Clock, start_clock
-from integrations.connections.connect_links import bind_to_browser, check_request, check_usable, digest
+from integrations.connections.connect_links import ChosenScopes, bind_to_browser, check_request, check_usable, digest
 from integrations.connections.errors import FlowRefused
 from integrations.connections.parties import Parties, parties_of, scopes_to_request
 from integrations.crypto import SealError
@@ -47,7 +47,8 @@ def start_authorization(
     link: ConnectLink | None = None,
     connection: Connection | None = None,
     connection_name: str = "default",
-    additional_scopes: Sequence[str] = (),
+    scopes: Sequence[str] | None = None,
+    additional_scopes: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     actor: Actor,
     now: datetime | None = None,
@@ -55,7 +56,8 @@ def start_authorization(
     """Begin a flow for a signed-in person or a connect link, bound to the browser that holds `binding`.
 
     Reconnects `connection`, or the one of that name, with the scopes and parameters it was made with unless others
-    are given. Raises FlowRefused, and LinkGone for a link that cannot be used.
+    are given. `scopes` are those chosen among the provider's own, where it allows a choice. Raises FlowRefused, and
+    LinkGone for a link that cannot be used.
     """
     if (user is None) == (link is None) or not binding:
         raise ValueError("An authorization is started by a person or a link, in a browser.")
@@ -63,20 +65,22 @@ def start_authorization(
     if link is not None:
         check_usable(link, clock.now())
         bind_to_browser(link, binding)
-        connection_name, additional_scopes = link.connection_name, link.additional_scopes
+        connection_name = link.connection_name
+        scopes, additional_scopes = link.scopes, link.additional_scopes or None
         parameters = {**_stored(link), **(parameters or {})} or None
     if connection is None:
         connection = Connection.objects.filter(integration=integration, name=connection_name).first()
     if connection is not None:
         connection_name = connection.name
-        additional_scopes = additional_scopes or connection.additional_scopes
+        scopes = connection.scopes if scopes is None else scopes
+        additional_scopes = connection.additional_scopes if additional_scopes is None else additional_scopes
         parameters = _stored(connection) if parameters is None else parameters
-    check_request(integration, connection_name, parameters or {}, additional_scopes)
+    chosen = ChosenScopes(scopes, tuple(additional_scopes or ()))
+    check_request(integration, connection_name, parameters or {}, chosen)
     parties = _parties(integration, connection, parameters or {})
     return _begin(
-        integration, connection, parties, binding, user, link, connection_name, additional_scopes, parameters or {},
-        actor, clock,
-    )  # fmt: skip
+        integration, connection, parties, binding, user, link, connection_name, chosen, parameters or {}, actor, clock
+    )
 
 
 def _stored(row: WithParameters) -> dict[str, Any]:
@@ -104,14 +108,14 @@ def _begin(
     user: User | None,
     link: ConnectLink | None,
     name: str,
-    additional_scopes: Sequence[str],
+    chosen: ChosenScopes,
     parameters: Mapping[str, Any],
     actor: Actor,
     clock: Clock,
 ) -> StartedAuthorization:
     state = grants.new_state()
     verifier = grants.new_code_verifier() if parties.server.pkce == "S256" else None
-    scopes = scopes_to_request(parties, integration, list(additional_scopes))
+    scopes = scopes_to_request(parties, integration, chosen.additional, chosen.scopes)
     _check_consent_page(parties)
     try:
         url = grants.authorization_url(
@@ -142,7 +146,8 @@ def _begin(
             client_id=parties.client.client_id,
             provider_version=parties.spec.version if parties.spec.custom else None,
             requested_scopes=list(scopes),
-            additional_scopes=list(additional_scopes),
+            scopes=chosen.stored_scopes,
+            additional_scopes=list(chosen.additional),
             parameters=dict(parameters),  # type: ignore[misc] # a property
             created_at=clock.now(),
             expires_at=clock.now() + timedelta(seconds=settings.PENDING_AUTHORIZATION_SECONDS),

@@ -11,14 +11,14 @@ from django.db import transaction
 
 from integrations.clock import start_clock
 from integrations.connections.commits import Patience, give_back_connection
-from integrations.connections.connect_links import check_name, check_scopes
-from integrations.connections.parties import parameters_of, parties_of, scopes_to_request
+from integrations.connections.connect_links import ChosenScopes, check_name, check_scopes
+from integrations.connections.parties import after_answer, parameters_of, parties_of, scopes_to_request
 from integrations.connections.policies import pause_of, pause_provider, refuse_client, refuses_client
 from integrations.connections.storing import Granted, store_extra_later, store_grant
 from integrations.models import Connection, GrantType, Integration, ProviderPause
-from integrations.oauth import grants
 from integrations.oauth.errors import ConfigurationRefused, OAuthError, Throttled
 from integrations.outbound import client as outbound
+from integrations.providers.parameters import without_config_values
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import AuditResult
 
@@ -30,6 +30,7 @@ def fetch_token(
     *,
     connection: Connection | None = None,
     name: str = "default",
+    scopes: Sequence[str] | None = None,
     additional_scopes: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     actor: Actor,
@@ -49,32 +50,39 @@ def fetch_token(
     if connection is not None:
         name = connection.name
         additional_scopes = connection.additional_scopes if additional_scopes is None else additional_scopes
+        scopes = connection.scopes if scopes is None else scopes
+    chosen = ChosenScopes(scopes, tuple(additional_scopes or ()))
     pause_key = ""
     try:
         if connection is not None and parameters is None:
             parameters = parameters_of(connection)
         parties = parties_of(integration, connection, parameters=parameters or {})
         pause_key = parties.pause_key
-        if additional_scopes is not None and (connection is None or additional_scopes != connection.additional_scopes):
-            check_scopes(parties.spec, integration.grant_type, additional_scopes)
+        if connection is None or chosen != ChosenScopes(connection.scopes, tuple(connection.additional_scopes)):
+            check_scopes(parties.spec, integration.grant_type, chosen)
         _refuse_while_paused(pause_key, clock.now())
-        scopes = scopes_to_request(parties, integration, list(additional_scopes or ()))
+        requested = scopes_to_request(parties, integration, chosen.additional, chosen.scopes)
         give_back_connection()
         requested_at = clock.now()
         http = outbound.session(outbound.TOKEN)
-        answer = grants.fetch_token(http, parties.server, parties.client, scopes=scopes, now=requested_at)
+        answer = parties.provider.fetch_token(
+            http, parties.server, parties.client, scopes=requested, values=parties.values, now=requested_at
+        )
     except OAuthError as error:
         _note_failure(integration, connection, error, pause_key, clock.now(), actor)
         raise
+    parties, metadata = after_answer(parties, integration, {}, answer)
     granted = Granted(
         integration=integration,
         parties=parties,
         answer=answer,
         requested_at=requested_at,
         name=name,
-        requested_scopes=scopes,
-        additional_scopes=list(additional_scopes or ()),
-        parameters=dict(parameters or {}),
+        requested_scopes=requested,
+        scopes=chosen.scopes,
+        additional_scopes=chosen.additional,
+        parameters=without_config_values(parties.spec, parameters or {}),
+        metadata=metadata,
     )
     store = partial(_store, granted, connection, clock.now(), actor)
     stored = Patience(COMMIT_PATIENCE_SECONDS).commit(store)

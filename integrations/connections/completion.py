@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -28,17 +28,17 @@ from integrations.connections.outcomes import (
     unfinished,
     unknown_flow,
 )
-from integrations.connections.parties import Parties, parties_of
+from integrations.connections.parties import Parties, after_answer, parties_of, with_metadata
 from integrations.connections.policies import refuse_client, refuses_client
 from integrations.connections.revocation import revoke_secrets
 from integrations.connections.storing import Granted, store_extra_later, store_grant
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectLink, Integration, PendingAuthorization, Token, TokenSecrets
-from integrations.oauth import grants
 from integrations.oauth.callback import CallbackRefusal, CallbackSuccess, check_issuer, read_callback
 from integrations.oauth.errors import OAuthError
 from integrations.oauth.token_response import TokenResponse
 from integrations.outbound import client as outbound
+from integrations.providers.metadata import of_callback
 from integrations.providers.setup import redirect_uri
 from workspaces.audit import Actor
 from workspaces.models import Membership, User
@@ -49,9 +49,11 @@ logger = logging.getLogger(__name__)
 COMMIT_PATIENCE_SECONDS = 10.0
 SHORTEST_TOKEN = 8  # shorter ones may stand in a name by chance
 
+type_Query = Sequence[tuple[str, str]]
+
 
 def complete_authorization(
-    query: list[tuple[str, str]],
+    query: type_Query,
     *,
     binding: str,
     user: User | None = None,
@@ -79,11 +81,15 @@ def complete_authorization(
         return unknown_flow(FlowFailed("foreign_session"), reference)
     if pending.consumed_at is not None:
         return first_outcome(pending, reference, clock.now())
-    return _complete(pending, callback, reference, clock)
+    return _complete(pending, callback, query, reference, clock)
 
 
 def _complete(
-    pending: PendingAuthorization, callback: CallbackSuccess | CallbackRefusal, reference: uuid.UUID, clock: Clock
+    pending: PendingAuthorization,
+    callback: CallbackSuccess | CallbackRefusal,
+    query: type_Query,
+    reference: uuid.UUID,
+    clock: Clock,
 ) -> AuthorizationOutcome:
     actor = _actor(pending, reference)
     try:
@@ -92,7 +98,7 @@ def _complete(
             if pending.consumed_at is None:
                 return unfinished(pending, FlowFailed("expired_state"), reference)
             return first_outcome(pending, reference, clock.now())
-        connection, answer, warning = _exchange(pending, callback, clock, actor)
+        connection, answer, warning = _exchange(pending, callback, query, clock, actor)
     except FlowFailed as failure:
         outcome = unfinished(pending, failure, reference)
         note_failure(pending, outcome, actor)
@@ -144,7 +150,11 @@ def _why_not_permitted(pending: PendingAuthorization, now: datetime) -> FlowFail
 
 
 def _exchange(
-    pending: PendingAuthorization, callback: CallbackSuccess | CallbackRefusal, clock: Clock, actor: Actor
+    pending: PendingAuthorization,
+    callback: CallbackSuccess | CallbackRefusal,
+    query: type_Query,
+    clock: Clock,
+    actor: Actor,
 ) -> tuple[Connection, TokenResponse, str]:
     """From the callback to a stored token. Raises FlowFailed, DatabaseAway."""
     try:
@@ -152,10 +162,12 @@ def _exchange(
         if isinstance(callback, CallbackRefusal):
             raise callback.as_error().without((callback.state, *_secrets_of(pending)))
         parties, verifier = _unchanged_parties(pending)
+        told = of_callback(parties.spec, query)
+        parties = with_metadata(parties, pending.integration, told)
         give_back_connection()
         http = outbound.session(outbound.TOKEN)
         requested_at = clock.now()
-        answer = grants.exchange_code(
+        answer = parties.provider.exchange_code(
             http,
             parties.server,
             parties.client,
@@ -167,6 +179,7 @@ def _exchange(
     except OAuthError as error:
         _alarm_if_nothing_works(pending.integration, error, clock, actor)
         raise FlowFailed.by(error) from error
+    parties, metadata = after_answer(parties, pending.integration, told, answer)
     account = _account(parties, answer)
     warning = _check_account(pending, parties, answer, account)
     granted = Granted(
@@ -176,9 +189,11 @@ def _exchange(
         requested_at=requested_at,
         name=pending.connection_name,
         requested_scopes=pending.requested_scopes,
+        scopes=pending.scopes,
         additional_scopes=pending.additional_scopes,
         parameters=pending.parameters,
         account=account,
+        metadata=metadata,
     )
     store = partial(_store, pending, granted, clock, actor, clock.now())
     try:
@@ -229,7 +244,7 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
     if not parties.server.userinfo_endpoint:
         return parties.provider.account_from(answer.extra) or None
     try:
-        userinfo = grants.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
+        userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
     except OAuthError as error:
         logger.info("Whose account it is could not be asked: %s", error.code)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -15,10 +16,10 @@ from django.utils import timezone
 from integrations.connections.errors import FlowRefused, LinkGone
 from integrations.models import ConnectLink, GrantType, Integration
 from integrations.providers.base import ProviderSpec
-from integrations.providers.parameters import admin_parameters, connection_parameters
+from integrations.providers.parameters import admin_parameters, connection_parameters, without_config_values
 from integrations.providers.registry import ProviderNotFound, find_spec
 from integrations.providers.rendering import ParameterRefused, check_value
-from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
+from integrations.providers.scope_rules import ScopesRefused, check_connection_scopes
 from integrations.providers.setup import is_configured
 from workspaces.api_keys import effective_scopes
 from workspaces.audit import Actor, AuditAction, record
@@ -27,6 +28,19 @@ from workspaces.return_urls import permits
 from workspaces.roles import KeyScope, Permission, permissions_of
 
 MAX_NAME_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenScopes:
+    """What a connection asks for differently: a choice among the provider's own (None: all of them), and more."""
+
+    scopes: Sequence[str] | None = None
+    additional: tuple[str, ...] = ()
+
+    @property
+    def stored_scopes(self) -> list[str] | None:
+        """As the column holds it."""
+        return None if self.scopes is None else list(self.scopes)
 
 
 def digest(secret: str) -> str:
@@ -39,6 +53,7 @@ def create_connect_link(
     *,
     connection_name: str = "default",
     parameters: Mapping[str, Any] | None = None,
+    scopes: Sequence[str] | None = None,
     additional_scopes: Sequence[str] = (),
     return_url: str = "",
     actor: Actor,
@@ -48,7 +63,8 @@ def create_connect_link(
     moment = now or timezone.now()
     if return_url and not permits(integration.workspace.return_urls, return_url):
         raise FlowRefused("return_url_refused")
-    check_request(integration, connection_name, parameters or {}, additional_scopes)
+    chosen = ChosenScopes(scopes, tuple(additional_scopes))
+    check_request(integration, connection_name, parameters or {}, chosen)
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         link = ConnectLink.objects.create(
@@ -57,7 +73,8 @@ def create_connect_link(
             token_hash=digest(token),
             connection_name=connection_name,
             parameters=dict(parameters or {}),  # type: ignore[misc] # a property
-            additional_scopes=list(additional_scopes),
+            scopes=chosen.stored_scopes,
+            additional_scopes=list(chosen.additional),
             return_url=return_url,
             created_by=actor.label[:254],
             creator_kind=actor.kind,
@@ -69,9 +86,7 @@ def create_connect_link(
     return f"{settings.PUBLIC_BASE_URL}/connect/{token}/", link
 
 
-def check_request(
-    integration: Integration, name: str, parameters: Mapping[str, Any], additional_scopes: Sequence[str]
-) -> None:
+def check_request(integration: Integration, name: str, parameters: Mapping[str, Any], chosen: ChosenScopes) -> None:
     """Refuse what can never become a connection, before anybody is sent to a provider. Raises FlowRefused."""
     try:
         spec = find_spec(integration.workspace, integration.provider_id)
@@ -82,7 +97,7 @@ def check_request(
     if not is_configured(spec, integration):
         raise FlowRefused("not_configured")
     check_name(name)
-    check_scopes(spec, integration.grant_type, additional_scopes)
+    check_scopes(spec, integration.grant_type, chosen)
     try:
         _check_parameters(spec, parameters)
     except ParameterRefused as error:
@@ -95,19 +110,19 @@ def check_name(name: str) -> None:
         raise FlowRefused("invalid_name", f"A connection's name has 1 to {MAX_NAME_LENGTH} characters.", "Change it.")
 
 
-def check_scopes(spec: ProviderSpec, grant_type: str, additional_scopes: Sequence[str]) -> None:
-    """Raise FlowRefused unless the provider's rules allow these on top of its own."""
+def check_scopes(spec: ProviderSpec, grant_type: str, chosen: ChosenScopes) -> None:
+    """Raise FlowRefused unless the provider's rules let a connection have these."""
     try:
-        check_additional_scopes(spec, grant_type, additional_scopes)
+        check_connection_scopes(spec, grant_type, chosen.scopes, chosen.additional)
     except ScopesRefused as error:
-        raise FlowRefused("scope_refused", str(error), "Change the additional scopes.") from error
+        raise FlowRefused("scope_refused", str(error), "Change the scopes of this connection.") from error
 
 
-def _check_parameters(spec: Any, parameters: Mapping[str, Any]) -> None:
+def _check_parameters(spec: ProviderSpec, parameters: Mapping[str, Any]) -> None:
     """Those given have to fit; those missing may still be asked for."""
     known = {parameter.key: parameter for parameter in connection_parameters(spec)}
     decides_host = {parameter.key for parameter in admin_parameters(spec)}
-    for key, value in parameters.items():
+    for key, value in without_config_values(spec, parameters).items():
         if key in decides_host:
             raise ParameterRefused(key, f"“{key}” decides which host is called: an admin sets it on the integration.")
         if key not in known:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -13,11 +14,15 @@ from integrations.crypto import SealError
 from integrations.models import Connection, Integration
 from integrations.oauth.client import AuthorizationServer, OAuthClient
 from integrations.oauth.errors import ConfigurationRefused
+from integrations.oauth.token_response import TokenResponse
 from integrations.providers.base import ProviderSpec
+from integrations.providers.metadata import of_answer
 from integrations.providers.oauth_provider import OAuthProvider, provider_for
 from integrations.providers.parameters import parameter_values
 from integrations.providers.registry import ProviderNotFound, find_spec
 from integrations.providers.rendering import ParameterRefused, TemplateRefused
+
+logger = logging.getLogger(__name__)
 
 type_Specs = dict[tuple[UUID, str, int | None], ProviderSpec]
 
@@ -30,6 +35,7 @@ class Parties:
     provider: OAuthProvider
     server: AuthorizationServer = field(repr=False)  # parameters may be passwords
     client: OAuthClient
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def host(self) -> str:
@@ -44,7 +50,7 @@ class Parties:
     @property
     def margin(self) -> timedelta | None:
         """The provider's own refresh margin, if its definition has one."""
-        seconds = self.spec.refresh_margin_seconds
+        seconds = 0 if self.spec.refuses_early_refresh else self.spec.refresh_margin_seconds
         return None if seconds is None else timedelta(seconds=seconds)
 
 
@@ -76,15 +82,47 @@ def parties_of(
             specs[key] = spec
         if not spec.supports(integration.grant_type):
             raise ConfigurationRefused("wrong_grant_type")
-        provider = provider_for(spec, integration.grant_type)
-        server = provider.server(parameter_values(spec, integration.parameters, values))
-        return Parties(spec, provider, server, provider.client(integration))
+        metadata = connection.metadata if connection is not None else {}
+        return _assemble(spec, integration, parameter_values(spec, integration.parameters, values, metadata))
     except ProviderNotFound as error:
         raise ConfigurationRefused("provider_missing") from error
     except (ParameterRefused, TemplateRefused) as error:
         raise ConfigurationRefused("parameter_refused", str(error)) from error
     except SealError as error:
         raise ConfigurationRefused("undecryptable") from error
+
+
+def with_metadata(parties: Parties, integration: Integration, metadata: Mapping[str, str]) -> Parties:
+    """The same parties with what the provider has just told in their endpoints.
+
+    Raises ConfigurationRefused when an endpoint cannot be made of it.
+    """
+    if not metadata:
+        return parties
+    try:
+        return _assemble(parties.spec, integration, {**parties.values, **metadata})
+    except (ParameterRefused, TemplateRefused) as error:
+        raise ConfigurationRefused("parameter_refused", str(error)) from error
+    except SealError as error:
+        raise ConfigurationRefused("undecryptable") from error
+
+
+def after_answer(
+    parties: Parties, integration: Integration, told: Mapping[str, str], answer: TokenResponse
+) -> tuple[Parties, dict[str, str]]:
+    """The parties and what is kept, once a token is here. Never raises: no token is lost for what comes beside it."""
+    kept = {**told, **of_answer(parties.spec, answer.extra)}
+    try:
+        return with_metadata(parties, integration, kept), kept
+    except ConfigurationRefused as error:
+        logger.warning("%s: what came with a token is not kept: %s", parties.spec.provider_id, error.code)
+        return parties, dict(told)
+
+
+def _assemble(spec: ProviderSpec, integration: Integration, values: dict[str, str]) -> Parties:
+    provider = provider_for(spec, integration.grant_type)
+    client = provider.client(integration, values)
+    return Parties(spec, provider, provider.server(values, client), client, values)
 
 
 def parameters_of(connection: Connection | None) -> dict[str, object]:
@@ -95,8 +133,12 @@ def parameters_of(connection: Connection | None) -> dict[str, object]:
         raise ConfigurationRefused("undecryptable") from error
 
 
-def scopes_to_request(parties: Parties, integration: Integration, additional: list[str]) -> tuple[str, ...]:
-    """What is asked for today: the definition's, the integration's and the connection's own scopes."""
+def scopes_to_request(
+    parties: Parties, integration: Integration, additional: Sequence[str], chosen: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """What is asked for today: the definition's (or those chosen among them), the integration's, the connection's."""
+    # A choice made while the provider allowed one does not outlive that.
+    chosen = chosen if parties.spec.allow_scope_customization else None
     return parties.provider.effective_scopes(
-        integration_additional=integration.additional_scopes, connection_additional=additional
+        integration_additional=integration.additional_scopes, connection_additional=additional, chosen=chosen
     )

@@ -28,7 +28,6 @@ from integrations.connections.parties import type_Specs
 from integrations.connections.renewal import Applied, Held, Job, Renewed
 from integrations.connections.single_flight import SingleFlight
 from integrations.models import Connection, Token, TokenSchedule
-from integrations.oauth import grants
 from integrations.oauth.errors import OAuthError
 from integrations.oauth.token_response import TokenResponse
 from integrations.outbound import client as outbound
@@ -262,6 +261,7 @@ def settle(
     applied = _store(renewed, clock, patience, actor)
     if applied == Applied.STORED:
         renewal.save_extra(renewed.version, job.connection, answer.extra)
+        renewal.save_metadata(job, answer)
     elif applied == Applied.GONE:
         _revoke_late_answer(job, renewed)
     else:
@@ -286,10 +286,10 @@ def _revoke_late_answer(job: Job, renewed: Renewed) -> None:
     logger.info("Connection %s is gone; the token issued meanwhile is revoked.", job.connection.pk)
     give_back_connection()
     http, secrets = outbound.session(outbound.TOKEN), renewed.issued.secrets
-    server, client = job.parties.server, job.parties.client
+    provider, server, client = job.parties.provider, job.parties.server, job.parties.client
     if secrets.refresh_token:
-        grants.revoke(http, server, client, token=secrets.refresh_token, token_type_hint="refresh_token")  # noqa: S106 (a name, not a token)
-    grants.revoke(http, server, client, token=secrets.access_token, token_type_hint="access_token")  # noqa: S106 (a name, not a token)
+        provider.revoke(http, server, client, token=secrets.refresh_token, token_type_hint="refresh_token")  # noqa: S106 (a name, not a token)
+    provider.revoke(http, server, client, token=secrets.access_token, token_type_hint="access_token")  # noqa: S106 (a name, not a token)
 
 
 # --- one connection now ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from integrations.clock import Clock
 from integrations.connections import schedule
 from integrations.connections.errors import message_of, sentence
 from integrations.connections.lease import Lease, release
-from integrations.connections.parties import Parties, parties_of, scopes_to_request, type_Specs
+from integrations.connections.parties import Parties, after_answer, parties_of, scopes_to_request, type_Specs
 from integrations.connections.policies import ERROR_FIELDS, apply_failure, clear_error, recover_integration
 from integrations.crypto import SealError
 from integrations.models import (
@@ -38,7 +38,6 @@ from integrations.models import (
     TokenSecrets,
     store_tokens,
 )
-from integrations.oauth import grants
 from integrations.oauth.errors import ConfigurationRefused
 from integrations.oauth.token_response import TokenResponse
 from integrations.outbound import client as outbound
@@ -195,7 +194,7 @@ def _hold_for_refused_client(connection: Connection, lease: Lease, now: datetime
 def _scopes(connection: Connection, parties: Parties) -> tuple[str, ...]:
     if connection.integration.grant_type != GrantType.CLIENT_CREDENTIALS:
         return ()  # a refresh without scopes keeps what was granted (RFC 6749 §6)
-    return scopes_to_request(parties, connection.integration, connection.additional_scopes)
+    return scopes_to_request(parties, connection.integration, connection.additional_scopes, connection.scopes)
 
 
 # --- the call -------------------------------------------------------------------------------------------
@@ -204,12 +203,14 @@ def call(job: Job, clock: Clock) -> tuple[Renewed, TokenResponse]:
     started = time.perf_counter()
     http = outbound.session(outbound.TOKEN)
     requested_at = clock.now()
-    server, client = job.parties.server, job.parties.client
+    provider, server, client = job.parties.provider, job.parties.server, job.parties.client
     if job.integration.grant_type == GrantType.CLIENT_CREDENTIALS:
-        answer = grants.fetch_token(http, server, client, scopes=job.scopes, now=requested_at)
+        answer = provider.fetch_token(
+            http, server, client, scopes=job.scopes, values=job.parties.values, now=requested_at
+        )
     else:
         refresh_token = job.secrets.refresh_token or ""
-        answer = grants.refresh_token(http, server, client, refresh_token=refresh_token, now=requested_at)
+        answer = provider.refresh_token(http, server, client, refresh_token=refresh_token, now=requested_at)
     duration_ms = round((time.perf_counter() - started) * 1000)
     return _renewed(job, answer, requested_at, duration_ms), answer
 
@@ -295,6 +296,15 @@ def _why_not_stored(renewed: Renewed) -> Applied:
         ours = False
     # Ours already: the first commit arrived, only its confirmation was lost.
     return Applied.STORED if ours else Applied.SUPERSEDED
+
+
+def save_metadata(job: Job, answer: TokenResponse) -> None:
+    """Follow a provider that tells another host or id than before; what does not fit leaves the old one."""
+    if not job.parties.spec.metadata:
+        return
+    _, kept = after_answer(job.parties, job.integration, job.connection.metadata, answer)
+    if kept != job.connection.metadata:
+        Connection.objects.filter(pk=job.connection.pk).update(metadata=kept)
 
 
 def save_extra(renewed_version: int, connection: Connection, extra: Mapping[str, Any]) -> None:

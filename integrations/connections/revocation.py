@@ -15,7 +15,6 @@ from integrations.connections.parties import Parties, parties_of
 from integrations.connections.policies import ERROR_FIELDS, clear_error
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectionState, Integration, Token, TokenSchedule, TokenSecrets
-from integrations.oauth import grants
 from integrations.oauth.errors import OAuthError
 from integrations.oauth.revocation import Revocation as ProviderRevocation
 from integrations.outbound import client as outbound
@@ -104,7 +103,7 @@ def revoke_secrets(parties: Parties, secrets: TokenSecrets) -> Revocation:
     for hint, token in tokens:
         if token:
             results.append(
-                grants.revoke(http, parties.server, parties.client, token=token, token_type_hint=hint)  # type: ignore[arg-type] # one of two literals
+                parties.provider.revoke(http, parties.server, parties.client, token=token, token_type_hint=hint)  # type: ignore[arg-type] # one of two literals
             )
     worst = next((r for r in results if r.result == "failed"), None)
     # One revoked token is enough where the provider only takes one of the two kinds: the grant is gone with it.

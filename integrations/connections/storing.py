@@ -35,8 +35,10 @@ class Granted:
     requested_at: datetime
     name: str
     requested_scopes: Sequence[str]
+    scopes: Sequence[str] | None = None
     additional_scopes: Sequence[str] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
     account: Mapping[str, str] | None = None  # None: unknown, what was known stays
 
 
@@ -112,7 +114,9 @@ def _add_token(connection: Connection, issued: IssuedToken) -> None:
 _FILLED = (
     "state",
     "sealed_parameters",
+    "scopes",
     "additional_scopes",
+    "metadata",
     "requested_scopes",
     "granted_scopes",
     "provider_version",
@@ -128,7 +132,9 @@ def _fill(connection: Connection, granted: Granted, now: datetime, actor: Actor)
     scope = granted.answer.scope
     connection.state = ConnectionState.CONNECTED
     connection.parameters = dict(granted.parameters)
+    connection.scopes = None if granted.scopes is None else list(granted.scopes)
     connection.additional_scopes = list(granted.additional_scopes)
+    connection.metadata = dict(granted.metadata)
     connection.requested_scopes = list(granted.requested_scopes)
     connection.granted_scopes = list(granted.requested_scopes if scope is None else scope)
     connection.provider_version = granted.parties.spec.version if granted.parties.spec.custom else None

@@ -156,7 +156,7 @@ def _asking_userinfo(
 ) -> _Call:
     def run() -> str:
         try:
-            userinfo = grants.userinfo(outbound.session(outbound.TOKEN), parties.server, access_token)
+            userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, access_token)
         except AccessTokenRefused as error:
             return _renew_instead(error, connection, actor, now)
         label = parties.provider.account_from(userinfo).get("label", "")

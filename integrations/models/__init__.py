@@ -4,7 +4,7 @@ from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection, ConnectionState, ConnectionStatus
 from integrations.models.integration import GrantType, Integration
 from integrations.models.pending_authorization import PendingAuthorization
-from integrations.models.provider import CustomProvider, CustomProviderVersion
+from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
 from integrations.models.provider_pause import ProviderPause
 from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
 
@@ -20,6 +20,7 @@ __all__ = [
     "IssuedToken",
     "PendingAuthorization",
     "ProviderPause",
+    "ProviderVersionSecrets",
     "Token",
     "TokenSchedule",
     "TokenSecrets",

@@ -20,6 +20,7 @@ class ConnectLink(WithParameters):
     integration = models.ForeignKey(Integration, on_delete=models.CASCADE, related_name="connect_links")
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     connection_name = models.CharField(max_length=100, default="default")
+    scopes = models.JSONField(null=True)  # as Connection.scopes
     additional_scopes = models.JSONField(default=list)
     return_url = models.URLField(max_length=2000, blank=True)
     browser_hash = models.CharField(max_length=64, blank=True, editable=False)

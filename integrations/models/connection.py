@@ -49,11 +49,15 @@ class Connection(WithParameters):
     state = models.CharField(
         max_length=20, choices=ConnectionState.choices, default=ConnectionState.CONFIGURED, editable=False
     )
+    # Chosen among the provider's own where it lets connections choose; null: all of them.
+    scopes = models.JSONField(null=True)
     additional_scopes = models.JSONField(default=list)
     requested_scopes = models.JSONField(default=list)
     granted_scopes = models.JSONField(default=list)
     # {"id": …, "label": …}: display only, never trusted for access.
     account = models.JSONField(default=dict)
+    # What the provider's answers said besides the token and its definition keeps (an instance's host); not secret.
+    metadata = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
     connected_at = models.DateTimeField(null=True, editable=False)
     connected_by = models.CharField(max_length=254, blank=True, editable=False)
     last_refreshed_at = models.DateTimeField(null=True, editable=False)

@@ -39,6 +39,7 @@ class PendingAuthorization(WithParameters):
     client_id = models.CharField(max_length=512)
     provider_version = models.PositiveIntegerField(null=True)
     requested_scopes = models.JSONField(default=list)
+    scopes = models.JSONField(null=True)  # as Connection.scopes
     additional_scopes = models.JSONField(default=list)
     request_id = models.UUIDField(default=uuid.uuid4)
     created_at = models.DateTimeField(default=timezone.now)

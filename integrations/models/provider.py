@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Mapping
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from integrations.fields import SealedModel, SealedTextField
 from workspaces.models import Workspace
 
 
@@ -50,3 +53,29 @@ class CustomProviderVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider} v{self.number}"
+
+
+class ProviderVersionSecrets(SealedModel):
+    """The secret config values of one version, by key. A definition itself is shown to members; these are not."""
+
+    version = models.OneToOneField(
+        CustomProviderVersion, primary_key=True, on_delete=models.CASCADE, related_name="secrets"
+    )
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+    sealed_values = SealedTextField()  # JSON
+
+    class Meta(SealedModel.Meta):
+        pass
+
+    def __str__(self) -> str:
+        return f"secrets of {self.version_id}"
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The values. Raises crypto.SealError when no configured key opens them."""
+        opened: dict[str, str] = json.loads(self.sealed_values)
+        return opened
+
+    @values.setter
+    def values(self, values: Mapping[str, str]) -> None:
+        self.sealed_values = json.dumps(dict(values))  # type: ignore[assignment] # text in, sealed when saved

@@ -54,6 +54,7 @@ class AuthorizationServer:
     response_type: Literal["code", ""] = "code"
     token_request_format: Literal["form", "json"] = "form"  # noqa: S105  # a format
     refresh_params: Mapping[str, str] = field(default_factory=dict)
+    token_headers: Mapping[str, str] = field(default_factory=dict)
     userinfo_method: Literal["GET", "POST"] = "GET"
     userinfo_body: str = ""
     userinfo_headers: Mapping[str, str] = field(default_factory=dict)

@@ -208,7 +208,7 @@ def refresh_token(
             refresh_token=refresh_token,
             body=_extra_body(server, authentication, server.refresh_params),
             auth=authentication.auth or no_authorization,
-            headers=dict(FORM_HEADERS),
+            headers={**server.token_headers, **FORM_HEADERS},
         )
         answer = _read(session, server, now, "refresh_token")
         return answer.keeping_refresh_token(refresh_token)
@@ -225,7 +225,7 @@ def _fetch(
         body=_extra_body(server, authentication),
         auth=authentication.auth or no_authorization,
         include_client_id=False,  # stands in the body already where it belongs there
-        headers=dict(FORM_HEADERS),
+        headers={**server.token_headers, **FORM_HEADERS},
         **parameters,
     )
 

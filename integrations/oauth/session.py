@@ -27,6 +27,10 @@ silence_talkative_loggers()
 os.environ.setdefault("OAUTHLIB_INSECURE_TRANSPORT", "1")
 
 
+# What the flows hand around; only the outbound door makes one.
+HTTPClient = requests.Session
+
+
 class _AnswersReadElsewhere:
     """Keeps oauthlib from judging an answer that `token_response` is going to read."""
 

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from integrations.models import GrantType
 from integrations.oauth.client import ClientAuthMethod as ClientAuth
 from integrations.oauth.scopes import ScopePattern
 
 __all__ = [
+    "CLIENT_ID",
+    "CLIENT_SECRET",
     "DEFAULT_PARAMETER_PATTERN",
     "ClientAuth",
     "ConfigValue",
+    "CredentialKind",
     "GrantType",
+    "MetadataField",
+    "MetadataSource",
     "Parameter",
     "ProviderNotFound",
     "ProviderSpec",
@@ -25,6 +31,15 @@ __all__ = [
 ]
 
 DEFAULT_PARAMETER_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*"
+# Parameters of these keys are the client's credentials, asked for each connection instead of kept by the integration.
+CLIENT_ID, CLIENT_SECRET = "client_id", "client_secret"
+
+
+class CredentialKind(StrEnum):
+    """What an integration keeps as its secret."""
+
+    CLIENT_SECRET = "client_secret"  # noqa: S105 (a name)
+    SERVICE_ACCOUNT_KEY = "service_account_key"  # a JSON key file; the client_credentials grant only
 
 
 class ProviderNotFound(LookupError):
@@ -52,17 +67,50 @@ class Parameter:
     help: str = ""
     placeholder: str = ""
     default: str = ""
+    optional: bool = False  # files of the catalogue only; asked, but may stay blank
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigValue:
-    """A value that the definition itself fixes, in the same `{{key}}` namespace as the parameters."""
+    """A value that the definition itself fixes, in the same `{{key}}` namespace as the parameters.
+
+    It is `value`, or what the helper of that name makes of the parameters. `value` is None where no key opens it.
+    """
 
     key: str
     label: str
-    value: str = field(repr=False)  # may be a password
+    value: str | None = field(default="", repr=False)  # may be a password
+    helper: str = ""
     type: str = "text"  # text, password
     visible: bool = True
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value is stored sealed and shown to nobody."""
+        return not self.helper and (self.type == "password" or not self.visible)
+
+
+class MetadataSource(StrEnum):
+    """Where a kept value comes from."""
+
+    TOKEN = "token"  # noqa: S105 (a name)
+    CALLBACK = "callback"
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataField:
+    """What a connection keeps of the token answer or the callback, and may use as `{{key}}` (not secret).
+
+    `field` is a dotted path in the answer, or the name of a callback parameter. The text must match `pattern` in full;
+    the pattern's first group, if it has one, is what is kept.
+    """
+
+    key: str
+    label: str
+    source: MetadataSource
+    field: str
+    pattern: str
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +124,7 @@ class ProviderSpec:
     authorization_endpoint: str = ""
     category: str = "Other"
     description: str = ""
+    refresh_endpoint: str = ""  # empty: the token endpoint
     revocation_endpoint: str = ""
     introspection_endpoint: str = ""
     userinfo_endpoint: str = ""
@@ -86,6 +135,9 @@ class ProviderSpec:
     suggested_scopes: tuple[ScopeDefinition, ...] = ()
     scope_separator: str = " "
     scope_parameter: str = "scope"  # Slack's user token: user_scope
+    client_id_parameter: str = "client_id"
+    client_secret_parameter: str = "client_secret"  # noqa: S105 # a name
+    response_type: str = "code"  # or "": left out
     allow_scope_customization: bool = False
     allow_additional_scopes: bool = True
     scope_input_delimiter: str = "space"
@@ -98,23 +150,41 @@ class ProviderSpec:
     token_request_format: str = "form"  # noqa: S105 # or "json"
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     token_params: Mapping[str, str] = field(default_factory=dict)
+    refresh_params: Mapping[str, str] = field(default_factory=dict)
+    token_headers: Mapping[str, str] = field(default_factory=dict)
     token_response: Mapping[str, object] = field(default_factory=dict)  # knobs of oauth.TokenResponseRules
+    userinfo_method: str = "GET"  # or "POST"
+    userinfo_body: str = ""  # JSON text, with POST
     userinfo_headers: Mapping[str, str] = field(default_factory=dict)
+    metadata: tuple[MetadataField, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     config_values: tuple[ConfigValue, ...] = ()
     account_fields: tuple[str, ...] = ()  # userinfo keys (dots lead inside) for the account's label, first present wins
     account_id_field: str = "sub"
     refresh_margin_seconds: int | None = None
+    refuses_early_refresh: bool = False  # due when the token expires, not before
+    credential: CredentialKind = CredentialKind.CLIENT_SECRET
+    resource: str = ""  # an MCP server's URL: endpoints are discovered and a client is registered for each workspace
     brand_icon: str = ""  # name of a symbol in static/vendor/simple-icons/sprite.svg
     monogram: str = ""
     color: str = "slate"  # a colour class of the UI
     docs_url: str = ""
     setup_hint: str = ""
     unverified: bool = False
+    unverified_note: str = ""
     popular: bool = False
     custom: bool = False
     version: int = 1
     draft: bool = False
+
+    @property
+    def asks_credentials(self) -> bool:
+        """Whether client id and secret are asked for each connection (product row 10)."""
+        return any(parameter.key == CLIENT_ID for parameter in self.parameters)
+
+    def uses_service_account_key(self, grant_type: str) -> bool:
+        """Whether a JSON key takes the client secret's place under a grant type."""
+        return self.credential is CredentialKind.SERVICE_ACCOUNT_KEY and grant_type == GrantType.CLIENT_CREDENTIALS
 
     def supports(self, grant_type: str) -> bool:
         """Whether the provider offers the grant type."""

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from integrations.errors import HasDependants
-from integrations.models import CustomProvider, CustomProviderVersion, GrantType
+from integrations.models import CustomProvider, CustomProviderVersion, GrantType, ProviderVersionSecrets
 from integrations.providers.base import ProviderSpec
 from integrations.providers.definition import (
     READ_ONLY_FIELDS,
@@ -175,7 +175,22 @@ def _merged(spec: ProviderSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
     if "scopes" in changes or "base_scopes" in changes:
         # They say the same twice; what was not sent must not bring removed scopes back.
         definition.pop("base_scopes")
-    return {**definition, **changes}
+    merged = {**definition, **changes}
+    merged["config_values"] = _with_kept_secrets(spec, merged.get("config_values"))
+    return merged
+
+
+def _with_kept_secrets(spec: ProviderSpec, config_values: Any) -> Any:
+    """A secret config value that comes back blank keeps what is stored: nobody was shown it."""
+    stored = {item.key: item.value for item in spec.config_values if item.is_secret and item.value}
+    if not stored or not isinstance(config_values, list):
+        return config_values
+    return [
+        {**item, "value": stored[item["key"]]}
+        if isinstance(item, Mapping) and item.get("key") in stored and not item.get("value") and not item.get("helper")
+        else item
+        for item in config_values
+    ]
 
 
 def _keep_used_grant_types(provider: CustomProvider, spec: ProviderSpec) -> None:
@@ -205,16 +220,21 @@ def _take_effect(
 def _locked_versions(provider: CustomProvider) -> list[CustomProviderVersion]:
     """The versions, with the provider's row locked so that changes come one after the other."""
     CustomProvider.objects.select_for_update().get(pk=provider.pk)
-    return list(provider.versions.select_related("provider__workspace").order_by("-number"))
+    return list(provider.versions.select_related("provider__workspace", "secrets").order_by("-number"))
 
 
 def _add_version(
     provider: CustomProvider, spec: ProviderSpec, *, number: int, draft: bool, created_by: User | None
 ) -> CustomProviderVersion:
     definition = {name: value for name, value in definition_of(spec).items() if name not in READ_ONLY_FIELDS}
-    return CustomProviderVersion.objects.create(
+    version = CustomProviderVersion.objects.create(
         provider=provider, number=number, definition=definition, draft=draft, created_by=created_by
     )
+    if secrets := {item.key: item.value for item in spec.config_values if item.is_secret and item.value}:
+        sealed = ProviderVersionSecrets(version=version, workspace_id=provider.workspace_id)
+        sealed.values = secrets
+        sealed.save(force_insert=True)
+    return version
 
 
 def _text_field(definition: Mapping[str, Any], field: str) -> str:

@@ -11,13 +11,19 @@ Errors are a dict field → sentences, the same for the form, the API and the ca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from integrations.models import GrantType
 from integrations.providers.base import (
+    CLIENT_ID,
+    CLIENT_SECRET,
     DEFAULT_PARAMETER_PATTERN,
     ClientAuth,
     ConfigValue,
+    CredentialKind,
+    MetadataField,
+    MetadataSource,
     Parameter,
     ProviderSpec,
     ScopeDefinition,
@@ -29,8 +35,10 @@ MAX_ITEMS = 200
 # Custom providers have no say in these; they fit what most userinfo endpoints answer.
 USUAL_ACCOUNT_FIELDS = ("email", "preferred_username", "username", "login", "name")
 SCOPE_SEPARATORS = (" ", ",", "+", ";", "|")
+# Credentials are no part of a URL: whatever can be printed.
+CREDENTIAL_PATTERN = r"[ -~]+"
 # What answers carry and a definition sent back may therefore contain, without effect.
-READ_ONLY_FIELDS = frozenset({"version", "draft", "custom", "provider_id"})
+READ_ONLY_FIELDS = frozenset({"version", "draft", "custom", "provider_id", "unverified"})
 
 
 class InvalidDefinition(Exception):
@@ -151,7 +159,12 @@ def _kind(value: Any) -> str:
 
 
 def _parameter(**values: Any) -> Parameter:
-    return Parameter(**{"pattern": DEFAULT_PARAMETER_PATTERN, **values})
+    usual: dict[str, Any] = {"pattern": DEFAULT_PARAMETER_PATTERN}
+    if values["key"] in (CLIENT_ID, CLIENT_SECRET):
+        usual = {"pattern": CREDENTIAL_PATTERN, "type": "password" if values["key"] == CLIENT_SECRET else "text"}
+        if values.get("pattern") == DEFAULT_PARAMETER_PATTERN:  # sent back as the API's shape shows it
+            values.pop("pattern")
+    return Parameter(**{**usual, **values})
 
 
 _SCOPE_LIST = _entries(
@@ -177,6 +190,18 @@ def _base_scopes(value: Any) -> Any:
     return {GrantType(key): _in_entry(key, _texts(500), item) for key, item in value.items()}
 
 
+_PARAMETER_KEYS: dict[str, type_Reader] = {
+    "key": _text(50),
+    "label": _text(100),
+    "type": _choice("text", "password", "dropdown"),
+    "options": _texts(500),
+    "pattern": _text(300),
+    "help": _text(300),
+    "placeholder": _text(100),
+    "default": _text(500),
+}
+
+
 # The API shape: what a workspace's own provider may say.
 _FIELDS: dict[str, type_Reader] = {
     "name": _text(100),
@@ -185,6 +210,7 @@ _FIELDS: dict[str, type_Reader] = {
     "grant_types": _grant_types,
     "authorization_endpoint": _text(2000),
     "token_endpoint": _text(2000),
+    "refresh_endpoint": _text(2000),
     "revocation_endpoint": _text(2000),
     "introspection_endpoint": _text(2000),
     "userinfo_endpoint": _text(2000),
@@ -205,31 +231,46 @@ _FIELDS: dict[str, type_Reader] = {
     "pkce": _choice("S256", "off"),
     "token_endpoint_auth_method": lambda value: ClientAuth(_choice(*ClientAuth)(value)),
     "basic_auth_encoding": _choice("form", "raw"),
+    "scope_parameter": _text(50),
+    "client_id_parameter": _text(50),
+    "client_secret_parameter": _text(50),
+    "response_type": _choice("code", ""),
+    "token_request_format": _choice("form", "json"),
     "authorization_params": _text_map,
     "token_params": _text_map,
-    "parameters": _entries(
+    "refresh_params": _text_map,
+    "token_headers": _text_map,
+    "token_response": _any_map,
+    "userinfo_method": _choice("GET", "POST"),
+    "userinfo_body": _text(2000),
+    "userinfo_headers": _text_map,
+    "account_fields": _texts(100),
+    "account_id_field": _text(100),
+    "metadata": _entries(
         {
             "key": _text(50),
             "label": _text(100),
-            "type": _choice("text", "password", "dropdown"),
-            "options": _texts(500),
+            "source": lambda value: MetadataSource(_choice(*MetadataSource)(value)),
+            "field": _text(100),
             "pattern": _text(300),
-            "help": _text(300),
-            "placeholder": _text(100),
-            "default": _text(500),
+            "required": _boolean,
         },
-        ("key", "label"),
-        _parameter,
+        ("key", "label", "source", "field", "pattern"),
+        MetadataField,
     ),
+    "refresh_margin_seconds": _seconds,
+    "refuses_early_refresh": _boolean,
+    "parameters": _entries(_PARAMETER_KEYS, ("key", "label"), _parameter),
     "config_values": _entries(
         {
             "key": _text(50),
             "label": _text(100),
             "value": _text(500),
-            "type": _choice("text"),
+            "helper": _text(110),
+            "type": _choice("text", "password"),
             "visible": _boolean,
         },
-        ("key", "label", "value"),
+        ("key", "label"),
         ConfigValue,
     ),
     "docs_url": _text(500),
@@ -237,28 +278,36 @@ _FIELDS: dict[str, type_Reader] = {
 # What only a file of the catalogue may say.
 _CATALOGUE_FIELDS: dict[str, type_Reader] = {
     "provider_id": _text(60),
-    "scope_parameter": _text(50),
-    "token_request_format": _choice("form", "json"),
-    "token_response": _any_map,
-    "userinfo_headers": _text_map,
-    "account_fields": _texts(100),
-    "account_id_field": _text(100),
-    "refresh_margin_seconds": _seconds,
+    "parameters": _entries({**_PARAMETER_KEYS, "optional": _boolean}, ("key", "label"), _parameter),
+    "credential": lambda value: CredentialKind(_choice(*CredentialKind)(value)),
+    "resource": _text(2000),
     "brand_icon": _text(40),
     "monogram": _text(2),
     "color": _text(20),
     "setup_hint": _text(600),
     "unverified": _boolean,
+    "unverified_note": _text(300),
     "popular": _boolean,
 }
 
 
-def spec_from_definition(definition: Mapping[str, Any]) -> ProviderSpec:
-    """Read a stored definition. Raises InvalidDefinition only when its shape is broken, not for newer rules."""
+def spec_from_definition(
+    definition: Mapping[str, Any], secrets: Mapping[str, str | None] | None = None
+) -> ProviderSpec:
+    """Read a stored definition. Raises InvalidDefinition only when its shape is broken, not for newer rules.
+
+    `secrets` are the values of secret config values by key; None where no key opens them.
+    """
     spec, errors = _build(definition, _FIELDS, provider_id=str(definition.get("provider_id") or ""), custom=True)
     if errors or spec is None:
         raise InvalidDefinition(errors)
-    return spec
+    if not secrets:
+        return spec
+    own = tuple(
+        replace(item, value=secrets.get(item.key, item.value)) if item.is_secret else item
+        for item in spec.config_values
+    )
+    return replace(spec, config_values=own)
 
 
 def read_definition(definition: Mapping[str, Any], *, provider_id: str, allowed_hosts: list[str]) -> ProviderSpec:
@@ -319,7 +368,7 @@ def _build(
     values.update(provider_id=provider_id, custom=custom)
     if custom:
         values.setdefault("category", "Custom")
-        values["account_fields"] = USUAL_ACCOUNT_FIELDS
+        values.setdefault("account_fields", USUAL_ACCOUNT_FIELDS)
     values.setdefault("name", "")
     values.setdefault("token_endpoint", "")
     return ProviderSpec(**values), errors
@@ -345,7 +394,7 @@ def _with_required(
 
 
 def definition_of(spec: ProviderSpec) -> dict[str, Any]:
-    """The API's provider shape; what `spec_from_definition` reads back."""
+    """The API's provider shape; what `spec_from_definition` reads back. Secret config values stay empty."""
     return {
         "provider_id": spec.provider_id,
         "name": spec.name,
@@ -354,6 +403,7 @@ def definition_of(spec: ProviderSpec) -> dict[str, Any]:
         "grant_types": [grant_type.value for grant_type in spec.grant_types],
         "authorization_endpoint": spec.authorization_endpoint,
         "token_endpoint": spec.token_endpoint,
+        "refresh_endpoint": spec.refresh_endpoint,
         "revocation_endpoint": spec.revocation_endpoint,
         "introspection_endpoint": spec.introspection_endpoint,
         "userinfo_endpoint": spec.userinfo_endpoint,
@@ -374,16 +424,43 @@ def definition_of(spec: ProviderSpec) -> dict[str, Any]:
         "pkce": spec.pkce,
         "token_endpoint_auth_method": spec.token_endpoint_auth_method.value,
         "basic_auth_encoding": spec.basic_auth_encoding,
+        "scope_parameter": spec.scope_parameter,
+        "client_id_parameter": spec.client_id_parameter,
+        "client_secret_parameter": spec.client_secret_parameter,
+        "response_type": spec.response_type,
+        "token_request_format": spec.token_request_format,
         "authorization_params": dict(spec.authorization_params),
         "token_params": dict(spec.token_params),
-        "parameters": [_parameter_shape(parameter) for parameter in spec.parameters],
-        "config_values": [
-            {"key": item.key, "label": item.label, "value": item.value, "type": item.type, "visible": item.visible}
-            for item in spec.config_values
+        "refresh_params": dict(spec.refresh_params),
+        "token_headers": dict(spec.token_headers),
+        "token_response": {
+            name: sorted(value) if isinstance(value, frozenset) else value
+            for name, value in spec.token_response.items()
+        },
+        "userinfo_method": spec.userinfo_method,
+        "userinfo_body": spec.userinfo_body,
+        "userinfo_headers": dict(spec.userinfo_headers),
+        "account_fields": list(spec.account_fields),
+        "account_id_field": spec.account_id_field,
+        "metadata": [
+            {
+                "key": item.key,
+                "label": item.label,
+                "source": item.source.value,
+                "field": item.field,
+                "pattern": item.pattern,
+                "required": item.required,
+            }
+            for item in spec.metadata
         ],
+        "refresh_margin_seconds": spec.refresh_margin_seconds,
+        "refuses_early_refresh": spec.refuses_early_refresh,
+        "parameters": [_parameter_shape(parameter) for parameter in spec.parameters],
+        "config_values": [_config_value_shape(item) for item in spec.config_values],
         "docs_url": spec.docs_url,
         "version": spec.version,
         "draft": spec.draft,
+        "unverified": spec.unverified,
     }
 
 
@@ -401,6 +478,11 @@ def _scope_shape(scope: ScopeDefinition) -> dict[str, Any]:
 
 def _pattern_shape(pattern: ScopePattern) -> dict[str, str]:
     return {"pattern": pattern.pattern, "description": pattern.description}
+
+
+def _config_value_shape(item: ConfigValue) -> dict[str, Any]:
+    made = {"helper": item.helper} if item.helper else {"value": "" if item.is_secret else item.value}
+    return {"key": item.key, "label": item.label, **made, "type": item.type, "visible": item.visible}
 
 
 def _parameter_shape(parameter: Parameter) -> dict[str, Any]:

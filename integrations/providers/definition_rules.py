@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +16,23 @@ from integrations.oauth.scopes import is_well_formed
 from integrations.oauth.token_response import TokenResponseRules
 from integrations.outbound.addresses import check_url
 from integrations.outbound.errors import AddressRefused
-from integrations.providers.base import DEFAULT_PARAMETER_PATTERN, Parameter, ProviderSpec
-from integrations.providers.parameters import ENDPOINT_FIELDS, endpoint_template
+from integrations.providers.base import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    DEFAULT_PARAMETER_PATTERN,
+    ClientAuth,
+    ConfigValue,
+    MetadataSource,
+    Parameter,
+    ProviderSpec,
+)
+from integrations.providers.helpers import HelperRefused, read_call
+from integrations.providers.parameters import (
+    ENDPOINT_FIELDS,
+    deciding_keys,
+    endpoint_template,
+    placeholder_parameters,
+)
 from integrations.providers.rendering import (
     PLACEHOLDER,
     ParameterRefused,
@@ -31,7 +47,15 @@ _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}", re.ASCII)
 # The door sets these itself, or they would carry the token's place elsewhere.
 _RESERVED_HEADERS = frozenset({"authorization", "host", "cookie", "content-length", "transfer-encoding"})
-_TEMPLATE_MAPS = ("authorization_params", "token_params")
+_TEMPLATE_MAPS = ("authorization_params", "token_params", "refresh_params", "token_headers", "userinfo_headers")
+_HEADER_MAPS = ("token_headers", "userinfo_headers")
+
+_WIRE_NAME = re.compile(r"[A-Za-z0-9._~-]{1,50}", re.ASCII)
+_PATH = re.compile(r"[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*|", re.ASCII)
+_TOKEN_RESPONSE_CHOICES: dict[str, tuple[str, ...]] = {
+    "expires_in_unit": ("seconds", "milliseconds", "minutes"),
+    "expires_at_format": ("unix_seconds", "unix_milliseconds", "iso8601"),
+}
 
 type_Found = Iterator[tuple[str, str]]
 
@@ -39,7 +63,7 @@ type_Found = Iterator[tuple[str, str]]
 def broken_rules(spec: ProviderSpec, *, allowed_hosts: list[str]) -> dict[str, list[str]]:
     """Every rule that the definition breaks, as field → sentences; empty when it may be used."""
     errors: dict[str, list[str]] = {}
-    for rule in (_required_fields, _parameters, _placeholders, _patterns, _scopes, _extras, _look):
+    for rule in _RULES:
         for field, sentence in rule(spec):
             errors.setdefault(field, []).append(sentence)
     for field, sentence in _endpoints(spec, allowed_hosts):
@@ -52,9 +76,10 @@ def _required_fields(spec: ProviderSpec) -> type_Found:
         yield "name", "Enter a name."
     if not spec.grant_types:
         yield "grant_types", "Name at least one grant type."
-    if not spec.token_endpoint:
+    discovered = bool(spec.resource)
+    if not spec.token_endpoint and not discovered:
         yield "token_endpoint", "Enter the token endpoint."
-    if spec.supports(GrantType.AUTHORIZATION_CODE) and not spec.authorization_endpoint:
+    if spec.supports(GrantType.AUTHORIZATION_CODE) and not spec.authorization_endpoint and not discovered:
         yield "authorization_endpoint", "Enter the authorization endpoint: people are sent there to consent."
     for grant_type in spec.scopes:
         if not spec.supports(grant_type):
@@ -101,11 +126,81 @@ def _parameters(spec: ProviderSpec) -> type_Found:
         if parameter.type != "dropdown" and parameter.options:
             yield "parameters", f"Remove the options of “{parameter.key}”, or make it a dropdown."
         yield from _parameter_pattern(parameter)
-    for config_value in spec.config_values:
-        yield from _key("config_values", config_value.key, seen)
-        if not config_value.visible:
-            # It would stand unencrypted in the definition.
-            yield "config_values", f"“{config_value.key}” would be a secret. Make it a Password parameter instead."
+    yield from _credentials(spec)
+
+
+def _credentials(spec: ProviderSpec) -> type_Found:
+    """Client id and secret as parameters: the secret is one, and never without the id."""
+    by_key = {parameter.key: parameter for parameter in spec.parameters}
+    secret = by_key.get(CLIENT_SECRET)
+    if secret is not None and CLIENT_ID not in by_key:
+        yield "parameters", "Ask for client_id per connection too, or leave client_secret to the integration."
+    if secret is not None and secret.type != "password":
+        yield "parameters", "Make the parameter client_secret a password."
+    if CLIENT_ID in by_key and secret is None and spec.token_endpoint_auth_method is not ClientAuth.NONE:
+        yield "parameters", "Ask for client_secret per connection too, or choose the client authentication none."
+
+
+def _config_values(spec: ProviderSpec) -> type_Found:
+    seen = {parameter.key for parameter in spec.parameters}
+    for item in spec.config_values:
+        yield from _key("config_values", item.key, seen)
+        if bool(item.value) == bool(item.helper):
+            yield "config_values", f"Give “{item.key}” either a value or a helper."
+        if item.helper:
+            yield from _helper(spec, item)
+        elif item.is_secret and not spec.custom:
+            # It would stand unencrypted in the file.
+            yield "config_values", f"“{item.key}” would be a secret. Make it a Password parameter instead."
+
+
+def _helper(spec: ProviderSpec, item: ConfigValue) -> type_Found:
+    try:
+        call = read_call(item.helper)
+    except HelperRefused as error:
+        yield "config_values", str(error)
+        return
+    known = {parameter.key for parameter in spec.parameters}
+    for key in call.inputs:
+        if key not in known:
+            yield (
+                "config_values",
+                f"The helper of “{item.key}” reads the parameter “{key}”: add it, or write {call.helper.name}(other).",
+            )
+    if call.helper.uses_credentials:
+        for text in (spec.authorization_endpoint, spec.issuer, *spec.authorization_params.values()):
+            if item.key in placeholders(text):
+                yield (
+                    "config_values",
+                    f"“{item.key}” contains the client secret, and the browser would see it: use it in token "
+                    "parameters only.",
+                )
+
+
+def _metadata(spec: ProviderSpec) -> type_Found:
+    seen: set[str] = {item.key for item in spec.config_values}
+    known = {parameter.key for parameter in spec.parameters}
+    try:
+        deciding = deciding_keys(spec) if spec.metadata else frozenset()
+    except TemplateRefused:  # said beside the endpoint itself
+        deciding = frozenset()
+    for item in spec.metadata:
+        yield from _key("metadata", item.key, seen)
+        try:
+            compile_pattern(item.pattern)
+        except PatternRefused as error:
+            yield "metadata", f"The pattern of “{item.key}”: {error}"
+        if item.key in (CLIENT_ID, CLIENT_SECRET):
+            yield "metadata", f"Name “{item.key}” otherwise: credentials never come from an answer."
+        # A provider of a workspace's own could be told by its callback to send the secret anywhere.
+        if spec.custom and item.key in deciding:
+            yield "metadata", f"“{item.key}” would decide which host is called. Write the host's last two labels out."
+        early: tuple[str, ...] = ("authorization_endpoint", "issuer")
+        if item.source is MetadataSource.TOKEN:
+            early = (*early, "token_endpoint")
+        for field in early:
+            if item.key not in known and item.key in placeholders(str(getattr(spec, field))):
+                yield field, f"“{item.key}” is not known yet when this endpoint is called. Add a parameter of this key."
 
 
 def _key(field: str, key: str, seen: set[str]) -> type_Found:
@@ -131,10 +226,11 @@ def _parameter_pattern(parameter: Parameter) -> type_Found:
 
 
 def _placeholders(spec: ProviderSpec) -> type_Found:
-    known = {parameter.key for parameter in spec.parameters} | {item.key for item in spec.config_values}
+    known = {parameter.key for parameter in placeholder_parameters(spec)} | {item.key for item in spec.config_values}
     for field, text in _templates(spec):
         for key in placeholders(text):
-            if key not in known:
+            # The client id is no secret, and some APIs want it beside the token.
+            if key not in known and not (field in _HEADER_MAPS and key == CLIENT_ID):
                 yield field, f"Add a parameter with the key “{key}”, or remove {{{{{key}}}}}."
 
 
@@ -185,14 +281,54 @@ def _extras(spec: ProviderSpec) -> type_Found:
     for field, reserved in (
         ("authorization_params", RESERVED_IN_AUTHORIZATION),
         ("token_params", RESERVED_IN_TOKEN_REQUEST),
+        ("refresh_params", RESERVED_IN_TOKEN_REQUEST),
     ):
         for name in getattr(spec, field):
             if name in reserved:
                 yield field, f"Remove “{name}”: it is set by the flow itself."
-    for name in spec.userinfo_headers:
-        if not _HEADER.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
-            yield "userinfo_headers", f"Remove “{name}”: it is not a header that a provider's file may set."
-    known = {knob.name for knob in fields(TokenResponseRules)}
-    for name in spec.token_response:
-        if name not in known:
-            yield "token_response", f"“{name}” is not known here. Known are: {', '.join(sorted(known))}."
+    for field in _HEADER_MAPS:
+        for name in getattr(spec, field):
+            if not _HEADER.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
+                yield field, f"Remove “{name}”: it is not a header that a definition may set."
+    yield from _token_response(spec)
+    for field in ("scope_parameter", "client_id_parameter", "client_secret_parameter"):
+        if not _WIRE_NAME.fullmatch(str(getattr(spec, field))):
+            yield field, "Write a parameter's name: letters, digits, and . _ ~ - only."
+    if spec.userinfo_body:
+        try:
+            json.loads(spec.userinfo_body)
+        except ValueError:
+            yield "userinfo_body", "Write JSON: it is what a userinfo asked by POST sends."
+        if spec.userinfo_method != "POST":
+            yield "userinfo_body", "Choose the userinfo method POST, or leave the body out."
+
+
+def _token_response(spec: ProviderSpec) -> type_Found:
+    knobs = {knob.name: knob.type for knob in fields(TokenResponseRules)}
+    for name, value in spec.token_response.items():
+        if name not in knobs:
+            yield "token_response", f"“{name}” is not known here. Known are: {', '.join(sorted(knobs))}."
+        elif name in _TOKEN_RESPONSE_CHOICES:
+            if value not in _TOKEN_RESPONSE_CHOICES[name]:
+                yield "token_response", f"“{name}” is one of: {', '.join(_TOKEN_RESPONSE_CHOICES[name])}."
+        elif knobs[name] == "bool":
+            if not isinstance(value, bool):
+                yield "token_response", f"“{name}” is true or false."
+        elif str(knobs[name]).startswith("frozenset"):
+            if not isinstance(value, frozenset) or not all(isinstance(text, str) for text in value):
+                yield "token_response", f"“{name}” is a list of texts."
+        elif not isinstance(value, str) or not _PATH.fullmatch(value):
+            yield "token_response", f"“{name}” is a field's name, or a path with dots between names."
+
+
+_RULES = (
+    _required_fields,
+    _parameters,
+    _config_values,
+    _metadata,
+    _placeholders,
+    _patterns,
+    _scopes,
+    _extras,
+    _look,
+)

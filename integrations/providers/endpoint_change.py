@@ -13,7 +13,7 @@ from django.utils import timezone
 from integrations.models import Connection, ConnectionState, CustomProvider, Integration, Token, TokenSchedule
 from integrations.providers.base import ProviderSpec
 from integrations.providers.parameters import admin_parameters, endpoint_template
-from integrations.providers.rendering import origin_of
+from integrations.providers.rendering import origin_of, placeholders
 
 ENDPOINT_CHANGED = "endpoint_changed"
 ENDPOINT_CHANGED_MESSAGE = (
@@ -22,6 +22,7 @@ ENDPOINT_CHANGED_MESSAGE = (
 # Each is sent a client secret or a token.
 SECRET_RECEIVING_FIELDS = (
     "token_endpoint",
+    "refresh_endpoint",
     "revocation_endpoint",
     "introspection_endpoint",
     "userinfo_endpoint",
@@ -34,12 +35,20 @@ def moves_secrets(before: ProviderSpec, after: ProviderSpec) -> bool:
 
     An endpoint that was not there before may join the token endpoint's origin: that one has the secrets already.
     """
-    known = origin_of(endpoint_template(before, "token_endpoint"))
+    known = _origin(before, endpoint_template(before, "token_endpoint"))
     for field in SECRET_RECEIVING_FIELDS:
         old, new = endpoint_template(before, field), endpoint_template(after, field)
-        if new and origin_of(new) != (origin_of(old) if old else known):
+        if new and _origin(after, new) != (_origin(before, old) if old else known):
             return True
     return False
+
+
+def _origin(spec: ProviderSpec, template: str) -> tuple[str, ...]:
+    """Scheme, host and port, and what makes the placeholders in the host: another helper leads elsewhere."""
+    scheme, host, port = origin_of(template)
+    made = {item.key: item.helper for item in spec.config_values if item.helper}
+    kept = {item.key: f"{item.source} {item.field} {item.pattern}" for item in spec.metadata}
+    return (scheme, host, port, *(f"{made.get(key, '')}{kept.get(key, '')}" for key in placeholders(host)))
 
 
 def moved_defaults(before: ProviderSpec, after: ProviderSpec) -> set[str]:

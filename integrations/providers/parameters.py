@@ -1,48 +1,80 @@
-"""Who gives which `{{parameter}}`: an admin on the integration, or whoever makes a connection."""
+"""Who gives which `{{key}}`: an admin on the integration, whoever makes a connection, the definition, the provider.
+
+    parameters     asked from people; `admin_parameters` decide which host is called
+    config values  fixed by the definition, or made of the parameters by a helper
+    metadata       kept per connection from the token answer or the callback
+
+`parameter_values` puts them together for one connection; `placeholder_parameters` says how each is checked when it is
+rendered.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from integrations.providers.base import Parameter, ProviderSpec
+from integrations.providers.base import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ConfigValue,
+    MetadataSource,
+    Parameter,
+    ProviderSpec,
+)
+from integrations.providers.helpers import HelperRefused, read_call
 from integrations.providers.rendering import (
     PLACEHOLDER,
     ParameterRefused,
     check_value,
+    placeholders,
     whole_host_parameters,
 )
 
 ENDPOINT_FIELDS = (
     "authorization_endpoint",
     "token_endpoint",
+    "refresh_endpoint",
     "revocation_endpoint",
     "introspection_endpoint",
     "userinfo_endpoint",
     "api_base_url",
     "issuer",
 )
+# For values that were checked where they came from; what a URL takes is checked again when they are filled in.
+_CHECKED_ELSEWHERE = r"[ -~]+"
 
 
 def with_config_values(spec: ProviderSpec, template: str) -> str:
-    """The template with the definition's own values in place; parameters stay placeholders."""
-    own = {config_value.key: config_value.value for config_value in spec.config_values}
+    """The template with the definition's static values in place; everything else stays a placeholder."""
+    own = {item.key: item.value for item in spec.config_values if not item.helper and item.value is not None}
     return PLACEHOLDER.sub(lambda match: own.get(match[1], match[0]), template) if own else template
 
 
 def endpoint_template(spec: ProviderSpec, field: str) -> str:
-    """An endpoint of the definition, config values in place."""
+    """An endpoint of the definition, static config values in place."""
     return with_config_values(spec, str(getattr(spec, field)))
 
 
 def admin_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
-    """Parameters that decide the host: an admin sets them on the integration, never a connection or a link."""
-    deciding = {
+    """Parameters that decide the host: an admin sets them on the integration, never a connection or a link.
+
+    There are none where client id and secret are asked per connection too: then nobody else's secret goes there.
+    """
+    if spec.asks_credentials:
+        return ()
+    deciding = deciding_keys(spec)
+    return tuple(parameter for parameter in spec.parameters if parameter.key in deciding)
+
+
+def deciding_keys(spec: ProviderSpec) -> frozenset[str]:
+    """The keys that decide whose host some endpoint is on; for a helper's result, what it is made of."""
+    found = {
         key
         for field in ENDPOINT_FIELDS
         if (template := endpoint_template(spec, field))
         for key in whole_host_parameters(template)
     }
-    return tuple(parameter for parameter in spec.parameters if parameter.key in deciding)
+    made = {item.key: read_call(item.helper).inputs for item in spec.config_values if _is_known_helper(item)}
+    return frozenset(found | {key for name in found for key in made.get(name, ())})
 
 
 def connection_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
@@ -51,27 +83,98 @@ def connection_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
     return tuple(parameter for parameter in spec.parameters if parameter.key not in admins)
 
 
-def parameter_values(
-    spec: ProviderSpec, integration_values: Mapping[str, object], connection_values: Mapping[str, object]
-) -> dict[str, str]:
-    """Every parameter's value for one connection: its own, else the integration's, else the default.
+def integration_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
+    """Parameters that an integration may give for all its connections; credentials have fields of their own."""
+    return tuple(parameter for parameter in spec.parameters if parameter.key not in (CLIENT_ID, CLIENT_SECRET))
 
-    Raises ParameterRefused when one is missing or unfit, is no parameter of the provider, or decides the host and
-    was given for the connection.
+
+def parameter_values(
+    spec: ProviderSpec,
+    integration_values: Mapping[str, object],
+    connection_values: Mapping[str, object],
+    metadata: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Every value for one connection: what was kept of the provider's answers, its own, the integration's, the default.
+
+    Values posted for a config value are ignored. Raises ParameterRefused when one is missing or unfit, is no parameter
+    of the provider, or decides the host and was given for the connection.
     """
+    kept = {field.key: text for field in spec.metadata if (text := (metadata or {}).get(field.key))}
+    given = without_config_values(spec, connection_values)
+    refuse_foreign_parameters(spec, given, integration_values)
+    values: dict[str, str] = dict(kept)
+    for parameter in spec.parameters:
+        value = (
+            kept.get(parameter.key)
+            or given.get(parameter.key)
+            or integration_values.get(parameter.key)
+            or parameter.default
+        )
+        values[parameter.key] = "" if parameter.optional and not value else check_value(parameter, value)
+    return values
+
+
+def without_config_values(spec: ProviderSpec, given: Mapping[str, object]) -> dict[str, object]:
+    """What was given, less what only the definition may say."""
+    fixed = {item.key for item in spec.config_values}
+    return {key: value for key, value in given.items() if key not in fixed}
+
+
+def refuse_foreign_parameters(
+    spec: ProviderSpec, given: Mapping[str, object], integration_values: Mapping[str, object]
+) -> None:
+    """Raise ParameterRefused for a value of no parameter, or of one that an admin sets."""
     admins = {parameter.key for parameter in admin_parameters(spec)}
     known = {parameter.key for parameter in spec.parameters}
-    for key in connection_values:
+    for key in given:
         if key not in known:
-            raise ParameterRefused(key, f"{spec.name} has no parameter “{key}”. Remove it.")
-        if key in admins and connection_values[key] != integration_values.get(key):
+            raise ParameterRefused(key, f"{spec.name} has no parameter “{key[:50]}”. Remove it.")
+        if key in admins and given[key] != integration_values.get(key):
             raise ParameterRefused(
                 key, f"“{key}” decides which host is called: an admin sets it in the integration's configuration."
             )
-    return {
-        parameter.key: check_value(
-            parameter,
-            connection_values.get(parameter.key) or integration_values.get(parameter.key) or parameter.default,
-        )
-        for parameter in spec.parameters
-    }
+
+
+def with_helper_values(
+    spec: ProviderSpec, values: Mapping[str, str], *, client_id: str = "", client_secret: str = ""
+) -> dict[str, str]:
+    """The values and what helpers make of them. Raises ParameterRefused when a helper lacks an input."""
+    inputs = {CLIENT_ID: client_id, CLIENT_SECRET: client_secret, **values}
+    made = dict(values)
+    for item in spec.config_values:
+        if item.value is None:
+            message = f"The value of “{item.label}” cannot be decrypted. Enter it again in the provider's definition."
+            raise ParameterRefused(item.key, message)
+        if item.helper:
+            try:
+                made[item.key] = read_call(item.helper)(inputs)
+            except (HelperRefused, KeyError) as error:
+                raise ParameterRefused(item.key, f"The helper of “{item.label}” lacks what it reads.") from error
+    return made
+
+
+def placeholder_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
+    """Every key that a text may use, and what its value must look like."""
+    own = {parameter.key for parameter in spec.parameters}
+    made = [(item.key, item.label) for item in spec.config_values if item.helper]
+    kept = [(field.key, field.label) for field in spec.metadata if field.key not in own]
+    others = (Parameter(key, label, pattern=_CHECKED_ELSEWHERE) for key, label in (*made, *kept))
+    return (*spec.parameters, *others)
+
+
+def awaits_metadata(spec: ProviderSpec, template: str, values: Mapping[str, str]) -> bool:
+    """Whether an endpoint uses something that the provider has not told yet."""
+    kept = {field.key for field in spec.metadata}
+    return any(key in kept and not values.get(key) for key in placeholders(template))
+
+
+def metadata_keys(spec: ProviderSpec, source: MetadataSource) -> frozenset[str]:
+    """The keys that come from there."""
+    return frozenset(field.key for field in spec.metadata if field.source is source)
+
+
+def _is_known_helper(item: ConfigValue) -> bool:
+    try:
+        return bool(item.helper and read_call(item.helper))
+    except HelperRefused:
+        return False

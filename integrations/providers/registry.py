@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
+from integrations.crypto import SealError
 from integrations.models import CustomProviderVersion
 from integrations.providers.base import ProviderNotFound, ProviderSpec
 from integrations.providers.catalogue import catalogue
@@ -61,22 +62,32 @@ def current_version(versions: Iterable[CustomProviderVersion]) -> CustomProvider
 
 def spec_of(version: CustomProviderVersion) -> ProviderSpec:
     """The definition that a version holds."""
-    spec = spec_from_definition(version.definition)
+    spec = spec_from_definition(version.definition, _secrets_of(version))
     return replace(
         spec, provider_id=version.provider.provider_id, version=version.number, draft=version.draft, custom=True
     )
+
+
+def _secrets_of(version: CustomProviderVersion) -> dict[str, str | None]:
+    """Values of secret config values by key; None for those that no key opens."""
+    try:
+        return dict(version.secrets.values)
+    except CustomProviderVersion.secrets.RelatedObjectDoesNotExist:
+        return {}
+    except SealError:
+        return {item["key"]: None for item in version.definition.get("config_values", ())}
 
 
 def _current_versions(workspace: Workspace) -> Iterable[CustomProviderVersion]:
     """The version that counts of each provider; the others, of which there may be thousands, stay where they are."""
     of_one = CustomProviderVersion.objects.filter(provider=OuterRef("pk")).order_by(*CURRENT_FIRST).values("pk")[:1]
     current = workspace.custom_providers.annotate(current=Subquery(of_one)).values("current")
-    return CustomProviderVersion.objects.filter(pk__in=current).select_related("provider")
+    return CustomProviderVersion.objects.filter(pk__in=current).select_related("provider", "secrets")
 
 
 def _versions_of(workspace: Workspace, provider_id: str) -> QuerySet[CustomProviderVersion]:
     found = CustomProviderVersion.objects.filter(provider__workspace=workspace, provider__provider_id=provider_id)
-    return found.select_related("provider")
+    return found.select_related("provider", "secrets")
 
 
 def _first(versions: QuerySet[CustomProviderVersion], provider_id: str) -> CustomProviderVersion:

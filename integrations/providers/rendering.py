@@ -14,10 +14,11 @@ from functools import lru_cache
 from urllib.parse import SplitResult, quote, urlsplit
 
 from integrations.oauth.patterns import compile_pattern
-from integrations.providers.base import DEFAULT_PARAMETER_PATTERN, Parameter
+from integrations.providers.base import CLIENT_ID, CLIENT_SECRET, DEFAULT_PARAMETER_PATTERN, Parameter
 
 PLACEHOLDER = re.compile(r"\{\{ *([A-Za-z][A-Za-z0-9_]{0,49}) *\}\}")
 MAX_VALUE_LENGTH = 500
+MAX_CREDENTIAL_LENGTH = 4096  # client ids and secrets that are asked per connection
 
 # Ours, not a workspace's: its look-ahead is what `compile_pattern` refuses, and it takes linear time.
 _DEFAULT_PATTERN = re.compile(DEFAULT_PARAMETER_PATTERN, re.ASCII)
@@ -85,8 +86,9 @@ def check_value(parameter: Parameter, value: object) -> str:
     """The value as text, if it fits its parameter over its whole length. Raises ParameterRefused."""
     if not isinstance(value, str) or not value:
         raise ParameterRefused(parameter.key, f"Enter a value for {parameter.label}.")
-    if len(value) > MAX_VALUE_LENGTH:
-        raise ParameterRefused(parameter.key, f"{parameter.label} has more than {MAX_VALUE_LENGTH} characters.")
+    limit = MAX_CREDENTIAL_LENGTH if parameter.key in (CLIENT_ID, CLIENT_SECRET) else MAX_VALUE_LENGTH
+    if len(value) > limit:
+        raise ParameterRefused(parameter.key, f"{parameter.label} has more than {limit} characters.")
     if any(character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in value):
         raise ParameterRefused(parameter.key, f"{parameter.label} contains line breaks or control characters.")
     if parameter.type == "dropdown":
@@ -130,7 +132,8 @@ def _checked_values(template: str, values: Mapping[str, object], parameters: Seq
         if key not in by_key:
             raise ParameterRefused(key, f"The provider's definition uses {{{{{key}}}}} but has no such parameter.")
         parameter = by_key[key]
-        checked[key] = check_value(parameter, values.get(key) or parameter.default)
+        value = values.get(key) or parameter.default
+        checked[key] = "" if parameter.optional and not value else check_value(parameter, value)
     return checked
 
 

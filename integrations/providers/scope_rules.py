@@ -20,6 +20,33 @@ class ScopesRefused(ValueError):
         super().__init__(message)
 
 
+def check_connection_scopes(
+    spec: ProviderSpec, grant_type: str, chosen: Sequence[str] | None, additional: Sequence[str]
+) -> None:
+    """Raise ScopesRefused unless one connection may have these (product rows 6 and 8).
+
+    `chosen` are those kept of the provider's own; None keeps all. Required ones are requested whatever is chosen.
+    """
+    if chosen is not None:
+        _check_choice(spec, grant_type, chosen)
+    if additional and not spec.allow_additional_scopes:
+        more = spec.additional_scopes_help or "Ask an admin to add it to the integration."
+        raise ScopesRefused(f"{spec.name} lets connections request no scope of their own. {more}", additional[0])
+    check_additional_scopes(spec, grant_type, additional)
+
+
+def _check_choice(spec: ProviderSpec, grant_type: str, chosen: Sequence[str]) -> None:
+    defined = spec.default_scopes(grant_type)
+    if not spec.allow_scope_customization:
+        if set(chosen) | set(spec.base_scopes(grant_type)) == set(defined):
+            return  # everything, in other words
+        raise ScopesRefused(f"{spec.name} lets connections choose no scopes: all of its own are requested.")
+    for scope in chosen:
+        if scope not in defined:
+            expected = (f"one of {', '.join(defined)}",) if defined else ()
+            raise ScopesRefused(f"“{scope[:80]}” is not a scope that {spec.name} defines.", scope, expected)
+
+
 def check_additional_scopes(spec: ProviderSpec, grant_type: str, scopes: Sequence[str]) -> None:
     """Raise ScopesRefused for the first scope that the provider does not take. Base scopes are exempt.
 

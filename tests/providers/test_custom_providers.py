@@ -38,6 +38,9 @@ def create(workspace: Workspace, **fields: Any) -> CustomProvider:
     return create_custom_provider(workspace, definition(**fields), actor=OPERATOR)
 
 
+KEPT = {"key": "host", "label": "Host", "source": "token", "field": "instance_url", "pattern": "https://(.+)"}
+
+
 def errors_of(workspace: Workspace, **fields: Any) -> dict[str, list[str]]:
     with pytest.raises(InvalidDefinition) as caught:
         create(workspace, **fields)
@@ -154,7 +157,66 @@ def test_base_scopes_are_required_scopes(workspace: Workspace) -> None:
         ({"unknown": 1}, "unknown", "not a field of a provider"),
         # Only catalogue files may choose these.
         ({"brand_icon": "github"}, "brand_icon", "not a field of a provider"),
-        ({"userinfo_headers": {"X": "y"}}, "userinfo_headers", "not a field of a provider"),
+        ({"credential": "service_account_key"}, "credential", "not a field of a provider"),
+        ({"resource": "https://mcp.example.com/"}, "resource", "not a field of a provider"),
+        ({"parameters": [{"key": "a", "label": "A", "optional": True}]}, "parameters", "“optional” is not known"),
+        # What leaves with a token or a secret.
+        ({"userinfo_headers": {"Authorization": "x"}}, "userinfo_headers", "Remove “Authorization”"),
+        ({"userinfo_headers": {"X-App": "{{app}}"}}, "userinfo_headers", "“app”"),
+        ({"userinfo_body": "{", "userinfo_method": "POST"}, "userinfo_body", "Write JSON"),
+        ({"userinfo_body": "{}"}, "userinfo_body", "POST"),
+        ({"token_headers": {"Cookie": "x"}}, "token_headers", "Remove “Cookie”"),
+        ({"client_id_parameter": "client id"}, "client_id_parameter", "parameter's name"),
+        ({"refresh_params": {"refresh_token": "x"}}, "refresh_params", "Remove “refresh_token”"),
+        ({"refresh_endpoint": "http://127.0.0.1/r"}, "refresh_endpoint", "https://"),
+        # Reading the answer.
+        ({"token_response": {"nested": "a"}}, "token_response", "“nested” is not known"),
+        ({"token_response": {"zero_means_never": "yes"}}, "token_response", "true or false"),
+        ({"token_response": {"expires_in_unit": "weeks"}}, "token_response", "is one of: seconds"),
+        ({"token_response": {"error_success": "0"}}, "token_response", "a list of texts"),
+        ({"token_response": {"token_path": "a..b"}}, "token_response", "a path"),
+        # What is kept of answers.
+        ({"metadata": [KEPT | {"pattern": "("}]}, "metadata", "not a regular expression"),
+        ({"metadata": [KEPT | {"source": "header"}]}, "metadata", "Choose one of"),
+        ({"metadata": [KEPT | {"key": "client_secret"}]}, "metadata", "credentials never come"),
+        ({"metadata": [KEPT, KEPT]}, "metadata", "used twice"),
+        ({"metadata": [KEPT], "token_endpoint": "https://{{host}}.example.com/t"}, "token_endpoint", "not known yet"),
+        (
+            {"metadata": [KEPT], "userinfo_endpoint": "https://api.{{host}}/me"},
+            "metadata",
+            "would decide which host is called",
+        ),
+        # Config values and helpers.
+        ({"config_values": [{"key": "a", "label": "A"}]}, "config_values", "either a value or a helper"),
+        (
+            {"config_values": [{"key": "a", "label": "A", "value": "x", "helper": "nonce"}]},
+            "config_values",
+            "either a value or a helper",
+        ),
+        ({"config_values": [{"key": "a", "label": "A", "helper": "md5"}]}, "config_values", "no helper “md5”"),
+        ({"config_values": [{"key": "a", "label": "A", "helper": "nonce(x)"}]}, "config_values", "reads no parameter"),
+        ({"config_values": [{"key": "a", "label": "A", "helper": "lower_case_host"}]}, "config_values", "“host”"),
+        (
+            {
+                "config_values": [{"key": "a", "label": "A", "helper": "basic_credentials"}],
+                "authorization_params": {"hint": "{{a}}"},
+            },
+            "config_values",
+            "the browser would see it",
+        ),
+        # Credentials asked per connection.
+        ({"parameters": [{"key": "client_secret", "label": "S", "type": "password"}]}, "parameters", "client_id"),
+        ({"parameters": [{"key": "client_id", "label": "I"}]}, "parameters", "client_secret"),
+        (
+            {
+                "parameters": [
+                    {"key": "client_id", "label": "I"},
+                    {"key": "client_secret", "label": "S", "type": "text"},
+                ]
+            },
+            "parameters",
+            "a password",
+        ),
         ({"draft": "yes"}, "draft", "true or false"),
     ],
 )

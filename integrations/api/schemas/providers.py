@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from integrations.api.schemas.base import NEXT, Input, Output, example
 from integrations.models import GrantType
 from integrations.oauth.client import ClientAuthMethod
+from integrations.providers.base import MetadataSource
 
 Name = Annotated[str, Field(max_length=100)]
 Endpoint = Annotated[str, Field(max_length=2000)]
+WireName = Annotated[str, Field(max_length=50)]
 
 
 class ScopeShape(Input):
@@ -49,15 +51,45 @@ class ParameterShape(Input):
 
 
 class ConfigValueShape(Input):
-    """A value that the definition fixes, in the same namespace as the parameters."""
+    """A value that the definition fixes, or that a helper makes of the parameters, in the parameters' namespace."""
 
     model_config = ConfigDict(title="Config value")
 
     label: str = Field(max_length=100)
     key: str = Field(max_length=50)
-    value: str = Field(max_length=500)
+    value: str = Field(
+        default="",
+        max_length=500,
+        description="Of a password or an invisible one it is never returned, and blank keeps what is stored.",
+    )
+    helper: str = Field(
+        default="",
+        max_length=110,
+        description="Instead of a value: a helper's name, with the parameter that it reads in brackets.",
+        examples=["lower_case_host(shop)"],
+    )
     type: Literal["text", "password"] = "text"
     visible: bool = True
+
+    @model_serializer(mode="wrap")
+    def _either(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Value or helper, as it is posted."""
+        shape: dict[str, Any] = write(self)
+        shape.pop("value" if self.helper else "helper", None)
+        return shape
+
+
+class MetadataShape(Input):
+    """What a connection keeps of the token answer or the callback, and may use as `{{key}}` in endpoints."""
+
+    model_config = ConfigDict(title="Metadata field")
+
+    key: str = Field(max_length=50, examples=["instance"])
+    label: str = Field(max_length=100)
+    source: MetadataSource = Field(description="`token`: the token answer; `callback`: the callback's query.")
+    field: str = Field(max_length=100, description="A dotted path in the answer, or the callback parameter's name.")
+    pattern: str = Field(max_length=300, description="The text must match it in full; a group is what is kept.")
+    required: bool = False
 
 
 ScopeLists = list[ScopeShape] | dict[GrantType, list[ScopeShape]]
@@ -77,6 +109,7 @@ class ProviderOut(Output):
     grant_types: list[GrantType]
     authorization_endpoint: str
     token_endpoint: str
+    refresh_endpoint: str = Field(description="Where refresh tokens are renewed; empty for the token endpoint.")
     revocation_endpoint: str = Field(description="Empty where there is none, like the other endpoints.")
     introspection_endpoint: str
     userinfo_endpoint: str
@@ -95,13 +128,30 @@ class ProviderOut(Output):
     pkce: Literal["S256", "off"]
     token_endpoint_auth_method: ClientAuthMethod
     basic_auth_encoding: Literal["form", "raw"]
+    scope_parameter: str = Field(description="What the authorization URL calls the scopes.")
+    client_id_parameter: str = Field(description="What the provider calls client_id on the wire.")
+    client_secret_parameter: str
+    response_type: Literal["code", ""] = Field(description="Empty: left out of the authorization URL.")
+    token_request_format: Literal["form", "json"]
     authorization_params: dict[str, str]
     token_params: dict[str, str]
+    refresh_params: dict[str, str] = Field(description="With the refresh request only.")
+    token_headers: dict[str, str] = Field(description="With every token request.")
+    token_response: dict[str, Any] = Field(description="How the token answer deviates; see the guide to providers.")
+    userinfo_method: Literal["GET", "POST"]
+    userinfo_body: str = Field(description="JSON text, with POST.")
+    userinfo_headers: dict[str, str]
+    account_fields: list[str] = Field(description="Paths in the userinfo answer that name the account, best first.")
+    account_id_field: str
+    metadata: list[MetadataShape]
+    refresh_margin_seconds: int | None = Field(description="How long before its end a token is renewed; null: a fifth.")
+    refuses_early_refresh: bool = Field(description="The provider renews a token only once it has ended.")
     parameters: list[ParameterShape]
     config_values: list[ConfigValueShape] = Field(description="The value of a password or invisible one stays empty.")
     docs_url: str
     version: int
     draft: bool = Field(description="Changed and not published yet.")
+    unverified: bool = Field(description="Whose account it is or how it renews is not known for sure.")
 
 
 class ProviderPage(Output):
@@ -128,6 +178,7 @@ class ProviderChange(Input):
     grant_types: list[GrantType] | None = None
     authorization_endpoint: Endpoint | None = Field(default=None, description="Not needed for client_credentials.")
     token_endpoint: Endpoint | None = None
+    refresh_endpoint: Endpoint | None = None
     revocation_endpoint: Endpoint | None = None
     introspection_endpoint: Endpoint | None = None
     userinfo_endpoint: Endpoint | None = None
@@ -146,18 +197,37 @@ class ProviderChange(Input):
     pkce: Literal["S256", "off"] | None = None
     token_endpoint_auth_method: ClientAuthMethod | None = None
     basic_auth_encoding: Literal["form", "raw"] | None = None
+    scope_parameter: WireName | None = None
+    client_id_parameter: WireName | None = None
+    client_secret_parameter: WireName | None = None
+    response_type: Literal["code", ""] | None = None
+    token_request_format: Literal["form", "json"] | None = None
     authorization_params: dict[str, str] | None = None
     token_params: dict[str, str] | None = None
+    refresh_params: dict[str, str] | None = None
+    token_headers: dict[str, str] | None = None
+    token_response: dict[str, Any] | None = None
+    userinfo_method: Literal["GET", "POST"] | None = None
+    userinfo_body: Annotated[str, Field(max_length=2000)] | None = None
+    userinfo_headers: dict[str, str] | None = None
+    account_fields: list[Annotated[str, Field(max_length=100)]] | None = None
+    account_id_field: Annotated[str, Field(max_length=100)] | None = None
+    metadata: list[MetadataShape] | None = None
+    refresh_margin_seconds: int | None = None
+    refuses_early_refresh: bool | None = None
     parameters: list[ParameterShape] | None = None
     config_values: list[ConfigValueShape] | None = None
     docs_url: Annotated[str, Field(max_length=500)] | None = None
     draft: bool | None = Field(default=None, description="true: kept aside until it is published.")
     version: int | None = Field(default=None, description="Read-only; ignored.", json_schema_extra={"readOnly": True})
     custom: bool | None = Field(default=None, description="Read-only; ignored.", json_schema_extra={"readOnly": True})
+    unverified: bool | None = Field(
+        default=None, description="Read-only; ignored.", json_schema_extra={"readOnly": True}
+    )
 
     def definition(self) -> dict[str, Any]:
         """The fields that were sent, as the verbs take them."""
-        return self.model_dump(exclude_unset=True, exclude={"draft", "version", "custom"})
+        return self.model_dump(exclude_unset=True, exclude={"draft", "version", "custom", "unverified"})
 
 
 class ProviderCreate(ProviderChange):
