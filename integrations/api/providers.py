@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 from ninja import Router, Status
 
-from integrations.api.authentication import ApiKeyAuth, ApiRequest, Caller
+from integrations.api.authentication import ApiKeyAuth, ApiRequest
+from integrations.api.discovery import ISSUER_AWAY, before_discovery
 from integrations.api.openapi import refusals
 from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, decode_cursor, encode_cursor
 from integrations.api.parameters import Force, ProviderId
-from integrations.api.problems import FieldError, Problem
-from integrations.api.refusals import discovery_failed
-from integrations.api.schemas.providers import (
-    AttemptOut,
-    DiscoveredOut,
-    DiscoverIn,
-    ForeignEndpointOut,
-    ProposedProvider,
-    ProviderChange,
-    ProviderCreate,
-    ProviderOut,
-    ProviderPage,
-)
+from integrations.api.schemas.providers import ProviderChange, ProviderCreate, ProviderOut, ProviderPage
 from integrations.api.targets import ProviderTarget, find_custom_provider, find_provider
-from integrations.connections.commits import give_back_connection
 from integrations.connections.revocation import delete_integration
 from integrations.models import CustomProvider
 from integrations.providers.base import ProviderSpec
@@ -36,41 +21,13 @@ from integrations.providers.custom import (
     update_custom_provider,
 )
 from integrations.providers.definition import definition_of
-from integrations.providers.discovery import (
-    Discovered,
-    DiscoveryFailed,
-    complete,
-    discover_issuer,
-    discover_protected_resource,
-)
+from integrations.providers.discovery import complete
 from integrations.providers.registry import find_newest_spec, specs_for
-from workspaces import rate_limits
 from workspaces.roles import KeyScope
 
 router = Router()
 READ, WRITE = KeyScope.INTEGRATIONS_READ, KeyScope.INTEGRATIONS_WRITE
 BUILTIN = "The provider is built in."
-ISSUER_AWAY = "The issuer does not answer at the moment."
-DISCOVERIES_PER_MINUTE = 30  # each asks up to a dozen addresses that the caller chose
-
-
-def before_discovery(caller: Caller[Any]) -> None:
-    """Count a discovery, and hold no database connection while addresses are asked. Raises RateLimited."""
-    rate_limits.hit("api-discovery", str(caller.api_key.pk), limit=DISCOVERIES_PER_MINUTE, seconds=60)
-    give_back_connection()
-
-
-def discovered_out(found: Discovered) -> DiscoveredOut:
-    """What was found as the API says it."""
-    return DiscoveredOut(
-        definition=ProposedProvider.model_validate(found.definition),
-        resource=found.resource,
-        registration_endpoint=found.metadata.registration_endpoint,
-        foreign_endpoints=[ForeignEndpointOut(field=one.field, url=one.url) for one in found.foreign],
-        tried=[AttemptOut.model_validate(asdict(attempt)) for attempt in found.tried],
-        notes=list(found.notes),
-        duration_ms=found.duration_ms,
-    )
 
 
 def provider_out(spec: ProviderSpec) -> ProviderOut:
@@ -121,26 +78,6 @@ def create_provider(request: ApiRequest[None], body: ProviderCreate) -> Status[P
         draft=bool(body.draft),
     )
     return Status(201, _newest(custom))
-
-
-@router.post(
-    "/providers/discover",
-    auth=ApiKeyAuth(WRITE, calls_provider=True),
-    response=DiscoveredOut,
-    operation_id="discover_provider",
-    summary="Discover a provider's endpoints",
-    openapi_extra=refusals(temporarily_unavailable=ISSUER_AWAY),
-)
-def post_discover(request: ApiRequest[None], body: DiscoverIn) -> DiscoveredOut:
-    """Read what an issuer (RFC 8414, OpenID Connect) or a protected resource (RFC 9728) publishes. Saves nothing."""
-    if bool(body.issuer) == bool(body.resource):
-        raise Problem("invalid_request", errors=[FieldError("issuer", "Send either an issuer or a resource.")])
-    before_discovery(request.auth)
-    try:
-        found = discover_protected_resource(body.resource) if body.resource else discover_issuer(body.issuer or "")
-    except DiscoveryFailed as error:
-        raise discovery_failed(error, field="resource" if body.resource else "issuer") from error
-    return discovered_out(found)
 
 
 @router.get(

@@ -488,6 +488,10 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
         "The resource names no usable authorization server.",
         "Enter the issuer instead, as given in the provider's documentation.",
     ),
+    "not_discovered": (
+        "The endpoints of this provider are not known yet: they are discovered for each workspace.",
+        "Choose “Discover and register” on the configuration page.",
+    ),
     # RFC 7591 §3.2.2, the registration endpoint, and our own codes about its answer
     "invalid_redirect_uri": (
         "The authorization server does not accept the redirect URI.",

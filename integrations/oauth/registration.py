@@ -51,7 +51,6 @@ class ClientMetadata:
     response_types: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
     jwks_uri: str = ""
-    client_uri: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The body of the request (RFC 7591 §3.1)."""
@@ -62,7 +61,6 @@ class ClientMetadata:
             "redirect_uris": list(self.redirect_uris),
             "scope": " ".join(self.scope),
             "jwks_uri": self.jwks_uri,
-            "client_uri": self.client_uri,
         }
         # An empty list of response types says something: none (client_credentials). Left out it would mean "code".
         return {name: value for name, value in fields.items() if value} | {"response_types": list(self.response_types)}
@@ -148,10 +146,15 @@ def _auth_method(fields: Mapping[str, Any], wanted: ClientMetadata, status: int)
     """What the server decided, which may be another than was asked for; absent means as asked."""
     decided = fields.get("token_endpoint_auth_method") or wanted.token_endpoint_auth_method
     try:
-        return ClientAuthMethod(decided)
+        method = ClientAuthMethod(decided)
     except ValueError as error:
         name = f"It says: {decided}" if isinstance(decided, str) else ""
         raise RegistrationRefused("registration_unknown_auth_method", name, status=status) from error
+    if decided == "private_key_jwt" and not wanted.jwks_uri:
+        raise RegistrationRefused(
+            "registration_unknown_auth_method", "It wants keys that it was not told.", status=status
+        )
+    return method
 
 
 def _check_redirect_uris(fields: Mapping[str, Any], wanted: ClientMetadata, status: int) -> None:

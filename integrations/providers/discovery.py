@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,8 +108,10 @@ def complete(definition: Mapping[str, Any], *, confirm_foreign: bool = False) ->
     return {**found.definition, **stated}
 
 
-def foreign_errors(found: Discovered, stated: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
-    """What is wrong with each foreign endpoint that would be taken over, by field; `stated` ones would not be."""
+def foreign_errors(
+    found: Discovered, stated: Collection[str] = (), *, fields: Collection[str] = DISCOVERED_ENDPOINTS
+) -> dict[str, list[str]]:
+    """What is wrong with each foreign endpoint among `fields`, by field; those `stated` would not be taken over."""
     host = urlsplit(found.metadata.issuer).netloc
     return {
         endpoint.field: [
@@ -117,7 +119,7 @@ def foreign_errors(found: Discovered, stated: Mapping[str, Any] | None = None) -
             "provider's documentation, then confirm the foreign endpoints (confirm_foreign_endpoints)."
         ]
         for endpoint in found.foreign
-        if endpoint.field in DISCOVERED_ENDPOINTS and endpoint.field not in (stated or {})
+        if endpoint.field in fields and endpoint.field not in stated
     }
 
 

@@ -48,9 +48,17 @@ def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> C
     return ClientAuth(chosen or spec.token_endpoint_auth_method)
 
 
+def knows_endpoints(spec: ProviderSpec, integration: Integration | None) -> bool:
+    """Whether there is a token endpoint: stated by the definition, or discovered for this workspace."""
+    return bool(spec.token_endpoint) or (integration is not None and integration.discovered is not None)
+
+
 def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
-    """Whether client credentials are saved; a public client needs only its client id."""
-    if integration is None or not integration.client_id:
+    """Whether client credentials are saved; a public client needs only its client id.
+
+    A provider whose endpoints are discovered for each workspace needs those, too.
+    """
+    if integration is None or not integration.client_id or not knows_endpoints(spec, integration):
         return False
     return integration.has_client_secret or client_auth_method(spec, integration) is ClientAuth.NONE
 

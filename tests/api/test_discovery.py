@@ -176,7 +176,7 @@ def test_discoveries_are_limited(
     api: ApiClient, provider_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.RATE_LIMIT_SCALE = 1
-    monkeypatch.setattr("integrations.api.providers.DISCOVERIES_PER_MINUTE", 2)
+    monkeypatch.setattr("integrations.api.discovery.DISCOVERIES_PER_MINUTE", 2)
     issuer = publish(provider_server)
     answers = [api.post("/providers/discover", {"issuer": issuer}) for _ in range(6)]
     assert answers[0].status_code == 200
