@@ -50,6 +50,7 @@ CALLS = [
     Call("PUT", GITHUB, "integrations:write", CUSTOM),
     Call("DELETE", GITHUB, "integrations:write", CUSTOM),
     Call("POST", f"{GITHUB}/test", "connections:write", f"{CUSTOM}/test"),
+    Call("POST", f"{GITHUB}/discover", "integrations:write", f"{CUSTOM}/discover"),
     Call("POST", f"{GITHUB}/connect-links", "connections:write", f"{CUSTOM}/connect-links"),
     Call("GET", f"{GITHUB}/connections", "connections:read", f"{CUSTOM}/connections"),
     Call("POST", f"{GITHUB}/connections", "connections:write", f"{CUSTOM}/connections"),

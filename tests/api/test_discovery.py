@@ -8,9 +8,12 @@ import pytest
 
 from integrations.models import CustomProvider
 from tests.api.client import ApiClient, make_key
+from tests.servers.mcp import PROVIDER_ID, MCPServer, mcp
 from tests.servers.scripted import ScriptedServer
 from workspaces.models import Workspace
 from workspaces.roles import KeyScope
+
+__all__ = ["mcp"]
 
 OAUTH = "/.well-known/oauth-authorization-server"
 FOREIGN = {"token_endpoint": "https://oauth.example.net/token", "userinfo_endpoint": "https://api.example.net/me"}
@@ -182,3 +185,60 @@ def test_discoveries_are_limited(
     assert answers[0].status_code == 200
     assert answers[-1].status_code == 429
     assert "Retry-After" in answers[-1]
+
+
+# --- integrations of protected resources -------------------------------------------------------------------
+MCP = f"/integrations/{PROVIDER_ID}/authorization_code"
+
+
+def test_an_mcp_server_is_discovered_registered_and_ready_to_connect(api: ApiClient, mcp: MCPServer) -> None:
+    assert api.get(MCP).json()["discovered"] is None
+    mcp.publish()
+    mcp.register()
+    answer = api.post(f"{MCP}/discover")
+    assert answer.status_code == 200
+    result = answer.json()
+    assert (result["ok"], result["code"]) == (True, "ok")
+    assert [step["code"] for step in result["tried"] if step["ok"]] == ["found", "found", "registered"]
+    integration = result["integration"]
+    assert integration == api.get(MCP).json()
+    assert (integration["status"], integration["client_id"], integration["has_client_secret"]) == (
+        "configured",
+        "client-1",
+        True,
+    )
+    assert integration["discovered"]["endpoints"]["token_endpoint"] == f"{mcp.issuer}/token"
+    assert integration["discovered"]["resource"] == mcp.resource
+    assert integration["discovered"]["client_registered"] is True
+    assert integration["discovered"]["client_secret_expires_at"].startswith("2030-01-01")
+    assert b"canary" not in answer.content
+    link = api.post(f"{MCP}/connect-links")
+    assert link.status_code == 201
+
+
+def test_a_registration_that_fails_is_told_with_200(api: ApiClient, mcp: MCPServer) -> None:
+    nothing = api.post(f"{MCP}/discover").json()
+    assert (nothing["ok"], nothing["code"], nothing["integration"]["status"]) == (
+        False,
+        "metadata_not_found",
+        "not_configured",
+    )
+    mcp.wire.forget()
+    mcp.publish(registration_endpoint=None)
+    without = api.post(f"{MCP}/discover").json()
+    assert (without["ok"], without["code"]) == (False, "registration_not_offered")
+    assert without["integration"]["discovered"]["client_registered"] is False
+
+
+def test_foreign_endpoints_of_an_mcp_server_are_confirmed_by_name(api: ApiClient, mcp: MCPServer) -> None:
+    mcp.publish(token_endpoint="https://foreign.example/token")
+    mcp.register()
+    refused = api.post(f"{MCP}/discover")
+    assert refused.status_code == 422
+    assert [error["field"] for error in refused.json()["errors"]] == ["token_endpoint"]
+    assert api.post(f"{MCP}/discover", {"confirm_foreign_endpoints": True}).json()["ok"] is True
+
+
+def test_a_provider_with_endpoints_has_nothing_to_discover(api: ApiClient) -> None:
+    refused = api.post("/integrations/github/authorization_code/discover")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
