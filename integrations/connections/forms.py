@@ -9,7 +9,7 @@ from django import forms
 from integrations.connections.integration_page import IntegrationPage
 from integrations.models import Connection
 from integrations.providers.base import Parameter
-from integrations.providers.forms import MONO, PARAMETER, add_errors, parameter_field
+from integrations.providers.form_fields import MONO, PARAMETER, add_errors, parameter_field
 from integrations.providers.parameters import connection_parameters
 from integrations.providers.rendering import ParameterRefused, check_value
 from workspaces.return_urls import permits

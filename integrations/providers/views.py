@@ -16,14 +16,14 @@ from integrations.models import CustomProvider, GrantType
 from integrations.providers.base import ProviderSpec
 from integrations.providers.custom import create_custom_provider, custom_provider_id, update_custom_provider
 from integrations.providers.definition import InvalidDefinition, read_definition, spec_from_definition
-from integrations.providers.forms import (
+from integrations.providers.preview import preview
+from integrations.providers.provider_forms import (
     STEPS,
     NewProviderForm,
     ProviderForm,
     initial_of,
     step_of,
 )
-from integrations.providers.preview import preview
 from integrations.providers.registry import find_newest_spec
 from integrations.providers.setup import InvalidSetup, redirect_uri, save_integration
 from workspaces.access import workspace_view

@@ -6,21 +6,68 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 from django.core.checks import run_checks
 
 from integrations.models import GrantType
 from integrations.oauth.grants import authorization_url
 from integrations.oauth.scopes import check_scopes
-from integrations.providers.base import ClientAuth
-from integrations.providers.catalogue import catalogue
+from integrations.providers.base import ClientAuth, CredentialKind, ProviderSpec
+from integrations.providers.catalogue import CATALOGUE_FOLDER, catalogue
 from integrations.providers.definition import definition_of, read_catalogue_definition
-from integrations.providers.oauth_provider import provider_for
-from integrations.providers.parameters import connection_parameters, parameter_values
+from integrations.providers.metadata import of_answer, of_callback
+from integrations.providers.oauth_provider import OAuthProvider, provider_for
+from integrations.providers.parameters import parameter_values, placeholder_parameters
 from integrations.providers.rendering import placeholders
+from tests.providers.catalogue_examples import (
+    IDS,
+    SANDBOX,
+    example_answer,
+    example_callback,
+    example_metadata,
+    example_parameters,
+)
 
-SANDBOX = "http://127.0.0.1:8001"
-# Parameters without a default need a value to be rendered.
-EXAMPLES = {"jamf": {"instance": "acme"}}
+# Users of other products know these ids; see also the base scopes below.
+KNOWN_IDS = (
+    *("github", "slack", "google_drive", "google_gmail", "google", "google_docs", "google_sheets", "servicenow"),
+    *("jamf", "azure_management", "microsoft_sentinel", "azure_log_analytics", "microsoft_defender_endpoint"),
+    *("microsoft_defender_xdr", "microsoft_entra", "microsoft_graph", "microsoft_teams", "github_mcp", "jira_mcp"),
+    *("linear_mcp", "notion_mcp", "runreveal_mcp", "secureannex_mcp", "sentry_mcp", "wiz_mcp", "twitch", "shopify"),
+    *("box", "sandbox"),
+)
+CATEGORIES = frozenset(
+    (
+        "Advertising and marketing",
+        "Analytics",
+        "Cloud and infrastructure",
+        "Commerce",
+        "Communication",
+        "CRM",
+        "Customer support",
+        "Data",
+        "Design",
+        "Development",
+        "Device management",
+        "Education",
+        "Files and documents",
+        "Finance",
+        "Forms and scheduling",
+        "Gaming",
+        "Health and fitness",
+        "HR",
+        "Identity",
+        "MCP servers",
+        "Media and streaming",
+        "Monitoring and security",
+        "Productivity",
+        "Project management",
+        "Social",
+        "Testing",
+    )
+)
+GOOGLE = "https://www.googleapis.com/auth/"
+PATTERNED = ("github", "slack", "jira", "confluence", "atlassian")
 EXPECTED_BASE_SCOPES = {
     ("github", "authorization_code"): ("repo",),
     ("slack", "authorization_code"): ("search:read",),
@@ -38,22 +85,19 @@ EXPECTED_BASE_SCOPES = {
     ),
     ("microsoft_graph", "authorization_code"): ("offline_access", "https://graph.microsoft.com/User.Read"),
     ("microsoft_graph", "client_credentials"): ("https://graph.microsoft.com/.default",),
+    ("google", "client_credentials"): (f"{GOOGLE}cloud-platform",),
+    ("google_docs", "client_credentials"): (f"{GOOGLE}documents",),
+    ("google_sheets", "client_credentials"): (f"{GOOGLE}spreadsheets",),
+    ("azure_management", "client_credentials"): ("https://management.azure.com/.default",),
+    ("microsoft_sentinel", "client_credentials"): ("https://management.azure.com/.default",),
+    ("azure_log_analytics", "client_credentials"): ("https://api.loganalytics.io/.default",),
+    ("microsoft_defender_endpoint", "client_credentials"): ("https://api.securitycenter.microsoft.com/.default",),
+    ("microsoft_defender_xdr", "client_credentials"): ("https://api.security.microsoft.com/.default",),
+    ("microsoft_entra", "client_credentials"): ("https://graph.microsoft.com/.default",),
+    ("microsoft_teams", "client_credentials"): ("https://graph.microsoft.com/.default",),
     ("sandbox", "authorization_code"): ("profile",),
     ("sandbox", "client_credentials"): ("profile",),
 }
-IDS = (
-    "github",
-    "gitlab",
-    "google_drive",
-    "google_gmail",
-    "jamf",
-    "jira",
-    "microsoft_graph",
-    "notion",
-    "salesforce",
-    "sandbox",
-    "slack",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +105,20 @@ def _sandbox(settings: Any) -> None:
     settings.SANDBOX_BASE_URL = SANDBOX
 
 
-def test_the_catalogue_has_these_providers() -> None:
-    assert tuple(sorted(catalogue())) == IDS
+def spec_of(provider_id: str) -> ProviderSpec:
+    return catalogue()[provider_id]
+
+
+def rendered(spec: ProviderSpec, grant_type: str) -> tuple[OAuthProvider, Any]:
+    """The provider and its server as they are once the provider has told what the file keeps."""
+    provider = provider_for(spec, grant_type)
+    return provider, provider.server(parameter_values(spec, example_parameters(spec), {}, example_metadata(spec)))
+
+
+def test_the_catalogue_has_at_least_180_providers_and_those_that_people_know() -> None:
+    assert len(IDS) >= 180
+    assert set(catalogue()) == set(IDS)
+    assert set(IDS) >= set(KNOWN_IDS)
 
 
 def test_the_sandbox_is_there_only_while_it_is_configured(settings: Any) -> None:
@@ -77,24 +133,52 @@ def test_the_system_check_finds_nothing_wrong() -> None:
 
 
 @pytest.mark.parametrize("provider_id", IDS)
+def test_each_file_states_what_decides_a_request(provider_id: str) -> None:
+    """A default that nobody chose is a guess; these are written down, file by file."""
+    stated = yaml.safe_load((CATALOGUE_FOLDER / f"{provider_id}.yaml").read_text())
+    for key in ("category", "description", "token_endpoint_auth_method", "pkce", "scope_separator"):
+        assert key in stated, key
+    assert stated["category"] in CATEGORIES
+    assert stated.get("monogram") or stated.get("brand_icon")
+    assert bool(stated.get("resource")) or stated["token_endpoint"]
+    assert not stated.get("unverified_note") or stated.get("unverified")
+
+
+@pytest.mark.parametrize("provider_id", IDS)
 def test_endpoints_render_without_leftovers(provider_id: str) -> None:
-    spec = catalogue()[provider_id]
-    values = parameter_values(spec, {}, EXAMPLES.get(provider_id, {}))
+    spec = spec_of(provider_id)
     for grant_type in spec.grant_types:
-        server = provider_for(spec, grant_type).server(values)
-        endpoints = (server.token_endpoint, server.authorization_endpoint, server.userinfo_endpoint)
-        for url in (*endpoints, server.revocation_endpoint, provider_for(spec, grant_type).api_base_url(values)):
+        provider, server = rendered(spec, grant_type)
+        values = parameter_values(spec, example_parameters(spec), {}, example_metadata(spec))
+        urls = (
+            server.token_endpoint,
+            server.authorization_endpoint,
+            server.refresh_endpoint,
+            server.revocation_endpoint,
+            server.introspection_endpoint,
+            server.userinfo_endpoint,
+            provider.api_base_url(values),
+        )
+        for url in urls:
             assert not placeholders(url)
             assert url == "" or urlsplit(url).scheme == ("http" if provider_id == "sandbox" else "https")
-        assert server.token_endpoint
-        assert bool(server.authorization_endpoint) == (grant_type == GrantType.AUTHORIZATION_CODE)
+        if not spec.resource:
+            assert server.token_endpoint
+            assert bool(server.authorization_endpoint) == (grant_type == GrantType.AUTHORIZATION_CODE)
 
 
-@pytest.mark.parametrize("provider_id", [i for i in IDS if i != "jamf"])
+WITH_PEOPLE = sorted(
+    path.stem
+    for path in CATALOGUE_FOLDER.glob("*.yaml")
+    if "authorization_code" in (stated := yaml.safe_load(path.read_text()))["grant_types"]
+    and not stated.get("resource")
+)
+
+
+@pytest.mark.parametrize("provider_id", WITH_PEOPLE)
 def test_the_authorization_url_carries_scopes_and_extra_parameters(provider_id: str) -> None:
-    spec = catalogue()[provider_id]
-    provider = provider_for(spec, "authorization_code")
-    server = provider.server(parameter_values(spec, {}, {}))
+    spec = spec_of(provider_id)
+    provider, server = rendered(spec, "authorization_code")
     scopes = provider.effective_scopes(integration_additional=[])
     url = authorization_url(
         server,
@@ -105,12 +189,22 @@ def test_the_authorization_url_carries_scopes_and_extra_parameters(provider_id: 
         code_verifier="v" * 43 if server.pkce == "S256" else None,
     )
     query = parse_qs(urlsplit(url).query)
-    assert query["client_id"] == ["client-1"]
+    assert query[spec.client_id_parameter] == ["client-1"]
+    assert query["state"] == ["s"]
+    assert query["redirect_uri"] == ["https://grantry.test/oauth/callback"]
+    assert ("response_type" in query) == (spec.response_type == "code")
     assert ("code_challenge" in query) == (spec.pkce == "S256")
-    for name, value in spec.authorization_params.items():
+    for name, value in server.authorization_params.items():
         assert query[name] == [value]
     if scopes:
         assert query[spec.scope_parameter] == [spec.scope_separator.join(scopes)]
+
+
+@pytest.mark.parametrize("provider_id", IDS)
+def test_what_a_file_keeps_of_answers_is_kept(provider_id: str) -> None:
+    spec = spec_of(provider_id)
+    kept = {**of_callback(spec, example_callback(spec)), **of_answer(spec, example_answer(spec))}
+    assert kept == example_metadata(spec)
 
 
 def test_slack_sends_its_scopes_as_user_scope_and_reads_the_nested_token() -> None:
@@ -131,13 +225,17 @@ def test_slack_sends_its_scopes_as_user_scope_and_reads_the_nested_token() -> No
 
 
 @pytest.mark.parametrize("provider_id", IDS)
-def test_each_placeholder_has_a_parameter_and_each_parameter_is_used(provider_id: str) -> None:
-    spec = catalogue()[provider_id]
+def test_each_placeholder_is_known_and_each_parameter_is_used(provider_id: str) -> None:
+    spec = spec_of(provider_id)
     shape = definition_of(spec)
-    used = {key for field in shape if field.endswith(("endpoint", "url")) for key in placeholders(shape[field])}
-    assert used == {parameter.key for parameter in spec.parameters}
-    # None decides the whole host, so every one may be asked per connection.
-    assert connection_parameters(spec) == spec.parameters
+    texts = [shape[field] for field in shape if field.endswith(("endpoint", "url"))]
+    for mapping in ("authorization_params", "token_params", "refresh_params", "token_headers", "userinfo_headers"):
+        texts.extend(shape[mapping].values())
+    used = {key for text in texts for key in placeholders(text)} - {"client_id"}
+    own = {item.key for item in spec.config_values}
+    assert used <= {parameter.key for parameter in placeholder_parameters(spec)} | own
+    asked = {parameter.key for parameter in spec.parameters if not parameter.optional}
+    assert asked - {"client_id", "client_secret"} <= used
 
 
 @pytest.mark.parametrize("provider_id", IDS)
@@ -146,6 +244,34 @@ def test_its_own_scopes_satisfy_its_rules(provider_id: str) -> None:
     for grant_type in spec.grant_types:
         names = (*spec.default_scopes(grant_type), *(scope.name for scope in spec.suggested_scopes))
         check_scopes(names, spec.allowed_scope_patterns, spec.denied_scope_patterns)
+    assert all(scope.description for scope in spec.suggested_scopes)
+
+
+@pytest.mark.parametrize("provider_id", [one for one in IDS if one.startswith(("google", "microsoft", "azure"))])
+def test_google_and_microsoft_say_which_scopes_they_take(provider_id: str) -> None:
+    assert spec_of(provider_id).allowed_scope_patterns
+
+
+@pytest.mark.parametrize("provider_id", PATTERNED)
+def test_github_slack_and_atlassian_say_which_scopes_they_take(provider_id: str) -> None:
+    patterns = spec_of(provider_id).allowed_scope_patterns
+    assert patterns
+    assert all(pattern.description for pattern in patterns)
+
+
+@pytest.mark.parametrize("provider_id", ["google", "google_docs", "google_sheets"])
+def test_google_service_accounts_bring_a_key_file(provider_id: str) -> None:
+    spec = spec_of(provider_id)
+    assert spec.credential is CredentialKind.SERVICE_ACCOUNT_KEY
+    assert spec.uses_service_account_key("client_credentials")
+    assert not spec.uses_service_account_key("authorization_code")
+
+
+@pytest.mark.parametrize("provider_id", [one for one in IDS if one.endswith("_mcp")])
+def test_mcp_providers_are_discovered_or_name_their_endpoints(provider_id: str) -> None:
+    spec = spec_of(provider_id)
+    assert spec.category == "MCP servers"
+    assert bool(spec.resource) != bool(spec.token_endpoint)
 
 
 @pytest.mark.parametrize(("key", "scopes"), EXPECTED_BASE_SCOPES.items())
@@ -197,7 +323,9 @@ def test_accounts_are_read_from_nested_answers() -> None:
 
 @pytest.mark.parametrize("provider_id", IDS)
 def test_a_definition_survives_the_way_to_the_api_and_back(provider_id: str) -> None:
-    shape = definition_of(catalogue()[provider_id])
+    spec = spec_of(provider_id)
+    shape = definition_of(spec)
     again = {key: value for key, value in shape.items() if key not in ("version", "draft")}
+    again["resource"] = spec.resource  # which only a file may say
     hosts = [urlsplit(SANDBOX).netloc]
     assert definition_of(read_catalogue_definition(again, allowed_hosts=hosts)) == shape

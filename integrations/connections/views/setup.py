@@ -19,8 +19,9 @@ from integrations.connections.views.header import actor_of, page_context
 from integrations.crypto import SealError
 from integrations.models import ConnectionStatus, Integration
 from integrations.providers.base import ClientAuth
-from integrations.providers.forms import ScopesForm, SetupForm, add_errors
+from integrations.providers.form_fields import add_errors
 from integrations.providers.setup import InvalidSetup, redirect_uri, save_integration
+from integrations.providers.setup_forms import ScopesForm, SetupForm
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
