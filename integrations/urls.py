@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from integrations.connections.views import authorization, checks, detail, links, listing, removal, sandbox, setup
+from integrations.connections.views import (
+    authorization,
+    checks,
+    detail,
+    discovery,
+    links,
+    listing,
+    removal,
+    sandbox,
+    setup,
+)
 from integrations.models import GrantType
 from integrations.providers import views as providers
 
@@ -39,6 +49,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(ONE, detail.overview, name="detail"),
     path(ONE + "overview/", detail.overview, name="overview"),
     path(ONE + "configuration/", setup.configuration, name="configuration"),
+    path(ONE + "discover/", discovery.discover, name="discover"),
     path(ONE + "scopes/", setup.scopes, name="scopes"),
     path(ONE + "connections/", detail.connections, name="connections"),
     path(ONE + "connections/new/", authorization.connection_new, name="connection_new"),
