@@ -11,7 +11,7 @@ from django import forms
 
 from integrations.connections.integration_page import IntegrationPage
 from integrations.connections.overview import token_of
-from integrations.oauth.errors import OAuthError
+from integrations.oauth.errors import DiscoveryFailed, OAuthError
 from integrations.providers.discovery import Attempt
 from integrations.providers.registration import ForeignEndpointsFound, registered_client
 
@@ -76,8 +76,8 @@ class DiscoveryCard:
 
     @property
     def by_hand(self) -> bool:
-        """Whether a client entered by hand is what remains."""
-        return bool(self.failed or (self.issuer and self.registered_at is None)) and not self.foreign
+        """Whether a client entered by hand is what remains: the endpoints are known, and no client was registered."""
+        return bool(self.issuer) and self.registered_at is None
 
 
 def discovery_card(
@@ -102,7 +102,7 @@ def discovery_card(
         secret_ends_at=_moment(client["client_secret_expires_at"]) if client else None,
         steps=tuple(_shown(tried)),
         failed=f"{error.happened} {error.description}".strip() if error else "",
-        next_step=error.next_step if error else "",
+        next_step=_next_step(error),
         foreign=_foreign(unconfirmed),
         was_tried=bool(tried),
     )
@@ -111,6 +111,13 @@ def discovery_card(
 def connected(page: IntegrationPage) -> int:
     """How many connections hold a token that the present client got."""
     return sum(token_of(connection) is not None for connection in page.connections)
+
+
+def _next_step(error: OAuthError | None) -> str:
+    if isinstance(error, DiscoveryFailed):
+        # The words of its own speak to somebody who has entered the issuer.
+        return "Nothing was changed. Try again; if it stays so, the provider does not publish what is needed."
+    return error.next_step if error else ""
 
 
 def _foreign(unconfirmed: ForeignEndpointsFound | None) -> dict[str, str]:

@@ -47,6 +47,9 @@ _WORDS = {
     "found": "Found.",
     "names_metadata": "Asks for a token, and says where its metadata is.",
     "names_none": "Does not say where its metadata is.",
+    # Of one address; the errors' own words are about the whole search.
+    "metadata_not_found": "Nothing is published here.",
+    "metadata_not_json": "What is here is no metadata document.",
 }
 
 Read = TypeVar("Read")
@@ -293,7 +296,7 @@ def _in_our_words(error: OAuthError) -> OAuthError:
 
 
 def _sentence(error: OAuthError) -> str:
-    happened = describe(error.code).happened
+    happened = _WORDS.get(error.code) or describe(error.code).happened
     return f"{happened} {error.description}".strip()
 
 

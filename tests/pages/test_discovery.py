@@ -88,6 +88,7 @@ def test_foreign_endpoints_are_shown_and_taken_only_when_confirmed(
 def test_a_discovery_that_fails_says_what_was_tried(as_alice: Client, mcp: MCPServer, workspace: Workspace) -> None:
     text = text_of(as_alice.post(page_url("discover")))
     assert "No metadata document was found" in text
+    assert "Enter a client by hand" not in text  # it would have no endpoint to go to
     assert f"{mcp.wire.url}/.well-known/oauth-protected-resource/mcp" in text
     assert not workspace.integrations.exists()
 
