@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ninja import Router, Status
+from typing import Annotated
+
+from ninja import Query, Router, Status
 
 from integrations.api.authentication import ApiKeyAuth, ApiRequest
 from integrations.api.discovery import ISSUER_AWAY, before_discovery
 from integrations.api.openapi import refusals
-from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, decode_cursor, encode_cursor
+from integrations.api.paging import Cursor, cut_page, decode_cursor, encode_cursor
 from integrations.api.parameters import Force, ProviderId
 from integrations.api.schemas.providers import ProviderChange, ProviderCreate, ProviderOut, ProviderPage
 from integrations.api.targets import ProviderTarget, find_custom_provider, find_provider
@@ -27,6 +29,11 @@ from workspaces.roles import KeyScope
 
 router = Router()
 READ, WRITE = KeyScope.INTEGRATIONS_READ, KeyScope.INTEGRATIONS_WRITE
+# The whole catalogue fits on one page: programs look providers up by id, and there is nothing to page through.
+MOST_PROVIDERS = 500
+ProviderLimit = Annotated[
+    int, Query(ge=1, le=MOST_PROVIDERS, description=f"Items per page, at most {MOST_PROVIDERS}, which is the default.")
+]
 BUILTIN = "The provider is built in."
 
 
@@ -42,7 +49,9 @@ def provider_out(spec: ProviderSpec) -> ProviderOut:
     operation_id="list_providers",
     summary="List providers",
 )
-def list_providers(request: ApiRequest[None], cursor: Cursor = "", limit: Limit = DEFAULT_LIMIT) -> ProviderPage:
+def list_providers(
+    request: ApiRequest[None], cursor: Cursor = "", limit: ProviderLimit = MOST_PROVIDERS
+) -> ProviderPage:
     """Built-in providers and the workspace's own, by id, with the definition that counts."""
     after = decode_cursor(cursor, str)
     specs = sorted(specs_for(request.auth.workspace), key=lambda spec: spec.provider_id)

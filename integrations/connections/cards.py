@@ -196,6 +196,11 @@ def _order(entry: Entry) -> tuple[int, bool, str]:
     return attention, entry.status == ConnectionStatus.NOT_CONFIGURED, entry.spec.name.casefold()
 
 
+def _likely_first(entry: Entry) -> tuple[bool, bool, str]:
+    """Before "Show all": what is half set up, then what most people look for."""
+    return entry.status == ConnectionStatus.NOT_CONFIGURED, not entry.spec.popular, entry.spec.name.casefold()
+
+
 def filtered(entries: Sequence[Entry], filters: Filters) -> Listing:
     """Sections and counts under the filters."""
     beside_status = [entry for entry in entries if filters.admits(entry, status=False)]
@@ -204,9 +209,11 @@ def filtered(entries: Sequence[Entry], filters: Filters) -> Listing:
     sections = []
     for key, title in SECTIONS.items():
         of_section = [entry for entry in shown if entry.section == key]
-        limit = FIRST_AVAILABLE if key == AVAILABLE and filters.is_empty else len(of_section)
-        if of_section:
-            sections.append(Section(key, title, of_section[:limit], max(len(of_section) - limit, 0)))
+        if key == AVAILABLE and filters.is_empty:
+            first = sorted(of_section, key=_likely_first)[:FIRST_AVAILABLE]
+            sections.append(Section(key, title, first, len(of_section) - len(first)))
+        elif of_section:
+            sections.append(Section(key, title, of_section))
     categories = Counter(entry.spec.category for entry in entries)
     grants = Counter(grant.value for entry in entries for grant in entry.grant_types)
     return Listing(

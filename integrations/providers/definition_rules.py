@@ -29,6 +29,7 @@ from integrations.providers.base import (
 from integrations.providers.helpers import HelperRefused, read_call
 from integrations.providers.parameters import (
     ENDPOINT_FIELDS,
+    connection_parameters,
     deciding_keys,
     endpoint_template,
     placeholder_parameters,
@@ -154,6 +155,22 @@ def _config_values(spec: ProviderSpec) -> type_Found:
             yield "config_values", f"“{item.key}” would be a secret. Make it a Password parameter instead."
 
 
+def _secrets_elsewhere(spec: ProviderSpec) -> type_Found:
+    """A definition's own secret stays with hosts that the definition names."""
+    try:
+        deciding = deciding_keys(spec)
+    except TemplateRefused:  # said beside the endpoint itself
+        return
+    named_by_connection = deciding & {parameter.key for parameter in connection_parameters(spec)}
+    for item in spec.config_values:
+        if item.is_secret and named_by_connection:
+            yield (
+                "config_values",
+                f"“{item.key}” would be sent to whatever host a connection names. Ask for it as a password parameter, "
+                "or write the host's last two labels out.",
+            )
+
+
 def _helper(spec: ProviderSpec, item: ConfigValue) -> type_Found:
     try:
         call = read_call(item.helper)
@@ -168,13 +185,13 @@ def _helper(spec: ProviderSpec, item: ConfigValue) -> type_Found:
                 f"The helper of “{item.key}” reads the parameter “{key}”: add it, or write {call.helper.name}(other).",
             )
     if call.helper.uses_credentials:
-        for text in (spec.authorization_endpoint, spec.issuer, *spec.authorization_params.values()):
-            if item.key in placeholders(text):
-                yield (
-                    "config_values",
-                    f"“{item.key}” contains the client secret, and the browser would see it: use it in token "
-                    "parameters only.",
-                )
+        urls = [str(getattr(spec, field)) for field in ENDPOINT_FIELDS]
+        if any(item.key in placeholders(text) for text in (*urls, *spec.authorization_params.values())):
+            yield (
+                "config_values",
+                f"“{item.key}” contains the client secret: use it in token parameters and headers only, never in a "
+                "URL, which browsers and logs see.",
+            )
 
 
 def _metadata(spec: ProviderSpec) -> type_Found:
@@ -325,6 +342,7 @@ _RULES = (
     _required_fields,
     _parameters,
     _config_values,
+    _secrets_elsewhere,
     _metadata,
     _placeholders,
     _patterns,

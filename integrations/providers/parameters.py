@@ -84,8 +84,10 @@ def connection_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
 
 
 def integration_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
-    """Parameters that an integration may give for all its connections; credentials have fields of their own."""
-    return tuple(parameter for parameter in spec.parameters if parameter.key not in (CLIENT_ID, CLIENT_SECRET))
+    """Parameters that an integration may give for all its connections: no secrets where each has its own."""
+    if not spec.asks_credentials:
+        return spec.parameters
+    return tuple(p for p in spec.parameters if p.key != CLIENT_ID and p.type != "password")
 
 
 def parameter_values(
@@ -103,15 +105,22 @@ def parameter_values(
     given = without_config_values(spec, connection_values)
     refuse_foreign_parameters(spec, given, integration_values)
     values: dict[str, str] = dict(kept)
+    shared = _shared_values(spec, integration_values)
     for parameter in spec.parameters:
-        value = (
-            kept.get(parameter.key)
-            or given.get(parameter.key)
-            or integration_values.get(parameter.key)
-            or parameter.default
-        )
+        value = kept.get(parameter.key) or given.get(parameter.key) or shared.get(parameter.key) or parameter.default
         values[parameter.key] = "" if parameter.optional and not value else check_value(parameter, value)
     return values
+
+
+def _shared_values(spec: ProviderSpec, integration_values: Mapping[str, object]) -> Mapping[str, object]:
+    """What an integration gives to each of its connections.
+
+    Where credentials are asked per connection, a connection may name the host: nobody else's secret may go there.
+    """
+    if not spec.asks_credentials:
+        return integration_values
+    own = {parameter.key for parameter in integration_parameters(spec)}
+    return {key: value for key, value in integration_values.items() if key in own}
 
 
 def without_config_values(spec: ProviderSpec, given: Mapping[str, object]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from integrations.models import ConnectionState, GrantType, Integration, TokenSc
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
 from integrations.providers.endpoint_change import forget_tokens
-from integrations.providers.parameters import admin_parameters
+from integrations.providers.parameters import admin_parameters, integration_parameters, without_config_values
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
 from integrations.wake import wake_worker
@@ -221,10 +221,12 @@ def _read_scopes(
 
 def _read_parameters(spec: ProviderSpec, given: Mapping[str, Any], errors: dict[str, list[str]]) -> dict[str, str]:
     """Values that are set for every connection; an empty one leaves the question to whoever connects."""
-    by_key = {parameter.key: parameter for parameter in spec.parameters}
+    by_key = {parameter.key: parameter for parameter in integration_parameters(spec)}
     values: dict[str, str] = {}
-    for key, value in given.items():
-        if key not in by_key:
+    for key, value in without_config_values(spec, given).items():
+        if key not in by_key and key in {parameter.key for parameter in spec.parameters}:
+            _collect(errors, "parameters", f"“{key}” is a secret of each connection. Give it when connecting.")
+        elif key not in by_key:
             _collect(errors, "parameters", f"{spec.name} has no parameter “{key}”. Remove it.")
         elif value not in (None, ""):
             try:

@@ -72,7 +72,7 @@ def test_what_needs_attention_stands_first_with_its_cause_and_one_next_step(
         ("?status=connected", ("GitHub",), ("GitLab",)),
         ("?status=available", ("GitLab",), ("GitHub",)),
         ("?grant=client_credentials", ("Jamf Pro",), ("Slack",)),
-        ("?status=nonsense&grant=nonsense", ("GitHub", "GitLab"), ()),  # unknown words filter nothing
+        ("?status=nonsense&grant=nonsense", ("GitHub", "Airtable"), ()),  # unknown words filter nothing
     ],
 )
 def test_search_and_filters_come_from_the_url(

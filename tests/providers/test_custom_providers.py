@@ -202,7 +202,20 @@ def test_base_scopes_are_required_scopes(workspace: Workspace) -> None:
                 "authorization_params": {"hint": "{{a}}"},
             },
             "config_values",
-            "the browser would see it",
+            "never in a URL",
+        ),
+        (
+            {
+                "config_values": [{"key": "a", "label": "A", "value": "x", "type": "password"}],
+                "token_endpoint": "https://{{host}}/token",
+                "parameters": [
+                    {"key": "host", "label": "Host"},
+                    {"key": "client_id", "label": "I"},
+                    {"key": "client_secret", "label": "S"},
+                ],
+            },
+            "config_values",
+            "whatever host a connection names",
         ),
         # Credentials asked per connection.
         ({"parameters": [{"key": "client_secret", "label": "S", "type": "password"}]}, "parameters", "client_id"),
