@@ -19,6 +19,7 @@ from integrations.outbound.addresses import DEFAULT_PORTS, AllowedHosts, check_u
 from integrations.outbound.errors import AddressRefused
 
 MAX_ITEMS = 200
+MAX_ISSUER = 500  # what a definition and a flow under way can hold
 ENDPOINTS = (
     "authorization_endpoint",
     "token_endpoint",
@@ -123,6 +124,8 @@ def parse_server_metadata(
         raise MetadataRefused("metadata_no_issuer")
     if not same_issuer(stated, issuer):
         raise MetadataRefused("metadata_issuer_mismatch", f"The document says: {stated}")
+    if len(stated) > MAX_ISSUER:
+        raise MetadataRefused("issuer_refused", f"It is longer than {MAX_ISSUER} characters.")
     read = _Reader(document, allowed_hosts)
     endpoints = {name: read.url(name) for name in ENDPOINTS}
     if not endpoints["token_endpoint"]:
@@ -154,7 +157,8 @@ def parse_resource_metadata(
         description = f"The document says: {stated}" if isinstance(stated, str) else ""
         raise MetadataRefused("metadata_resource_mismatch", description)
     read = _Reader(document, allowed_hosts)
-    servers = read.urls("authorization_servers")
+    # An issuer has no query (RFC 8414 §2).
+    servers = tuple(url for url in read.urls("authorization_servers") if "?" not in url)
     if not servers:
         raise MetadataRefused("metadata_no_authorization_server", read.note_about("authorization_servers"))
     scopes = read.scopes("scopes_supported")

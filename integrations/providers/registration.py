@@ -114,6 +114,11 @@ def with_discovered(spec: ProviderSpec, integration: Integration | None) -> Prov
 _OVERLAID = frozenset({*DISCOVERED_ENDPOINTS, "issuer"})
 
 
+def promises_iss(integration: Integration) -> bool:
+    """Whether the server says that its authorization responses carry `iss`: one without it is refused (RFC 9207)."""
+    return bool(integration.discovered and integration.discovered.get("promises_iss"))
+
+
 def registered_client(integration: Integration | None) -> Mapping[str, Any] | None:
     """What the registration said about the client in use: `at`, `client_secret_expires_at`; None for another one."""
     if integration is None or not integration.discovered:
@@ -209,6 +214,7 @@ def _store(integration: Integration, found: Discovered, client: RegisteredClient
     integration.discovered = {
         "endpoints": {field: url for field in sorted(_OVERLAID) if (url := getattr(metadata, field))},
         "resource": found.resource,
+        "promises_iss": metadata.authorization_response_iss_parameter_supported,
         "at": now,
         "client": _client_facts(client, now),
     }

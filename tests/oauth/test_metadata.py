@@ -95,6 +95,13 @@ def test_another_issuers_document_is_refused(stated: Any, code: str) -> None:
     assert not code.endswith("mismatch") or str(stated) in caught.value.description
 
 
+def test_an_issuer_that_no_column_holds_is_refused() -> None:
+    issuer = f"{ISSUER}/{'x' * 500}"
+    with pytest.raises(MetadataRefused) as caught:
+        parse_server_metadata({**DOCUMENT, "issuer": issuer}, issuer=issuer)
+    assert caught.value.code == "issuer_refused"
+
+
 def test_the_document_decides_how_its_issuer_is_spelled() -> None:
     """Both spellings lead to one document (RFC 8414 §3.1), and `iss` will be compared with the document's."""
     assert read(issuer=f"{ISSUER}/").issuer == f"{ISSUER}/"
@@ -219,6 +226,7 @@ def test_a_resource_or_what_is_above_it_speaks_for_it(stated: str) -> None:
         ({"resource": RESOURCE, "authorization_servers": []}, "metadata_no_authorization_server"),
         ({"resource": RESOURCE, "authorization_servers": ISSUER}, "metadata_no_authorization_server"),
         ({"resource": RESOURCE, "authorization_servers": ["http://10.0.0.1"]}, "metadata_no_authorization_server"),
+        ({"resource": RESOURCE, "authorization_servers": [f"{ISSUER}?a=b"]}, "metadata_no_authorization_server"),
     ],
 )
 def test_a_document_that_speaks_for_another_resource_is_refused(document: dict[str, Any], code: str) -> None:
