@@ -177,6 +177,11 @@ class _Search:
         return bool(self._errors) and self._errors[-1].code in _HOST_IS_AWAY
 
     @property
+    def host_is_unreachable(self) -> bool:
+        """Whether it is so for good: a host that took too long may do better at another address."""
+        return bool(self._errors) and self._errors[-1].code in _UNREACHABLE
+
+    @property
     def found_refused(self) -> bool:
         """Whether a document was there that cannot be used: what it says must not be worked around."""
         return any(isinstance(error, MetadataRefused) for error in self._errors)
@@ -198,7 +203,7 @@ class _Search:
     def resource(self, resource: str) -> ResourceMetadata | None:
         """What a resource says about itself: where its challenge leads, else under its well-known addresses."""
         challenged = self._challenge(resource)
-        if self._errors and self._errors[-1].code in _UNREACHABLE:
+        if self.host_is_unreachable:
             return None
         for url in dict.fromkeys([*challenged, *resource_metadata_urls(resource)]):
             found = self._ask(
@@ -225,6 +230,8 @@ class _Search:
         """Where a request without a token is told to look (RFC 9728 §5)."""
         with deadline(PROBE_SECONDS):
             found = self._ask(resource, "Challenge of the resource", _resource_metadata_in)
+        if found is None and not self.host_is_unreachable:
+            self._errors.pop()  # a resource that answers oddly, or without an end, may publish all the same
         if found is not None and not found:
             self.tried[-1] = replace(self.tried[-1], ok=False, code="names_none", message=_WORDS["names_none"])
         elif found:

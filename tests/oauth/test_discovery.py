@@ -278,6 +278,14 @@ def test_without_a_challenge_the_well_known_addresses_are_asked(
     assert not found.tried[0].ok
 
 
+def test_how_the_resource_itself_answers_is_not_what_failed(http: requests.Session, wire: ScriptedServer) -> None:
+    wire.answer("/mcp", body=b"x" * 2_000_000)
+    with pytest.raises(DiscoveryFailed) as caught:
+        discover_mcp(http, wire)
+    assert caught.value.code == "metadata_not_found"
+    assert caught.value.tried[0].code == "metadata_too_large"
+
+
 def test_the_second_server_counts_when_the_first_is_away(http: requests.Session, wire: ScriptedServer) -> None:
     wire.answer(PROTECTED, json=resource_document(wire, "https://nowhere.example", wire.url))
     wire.answer(OAUTH, json=document(wire))
