@@ -85,6 +85,7 @@ MIDDLEWARE = [
     "workspaces.middleware.RequestIdMiddleware",  # first: every answer, redirects and refusals too, carries its id
     "config.logs.RequestIdLogMiddleware",
     "config.probes.AnyHostMiddleware",
+    "workspaces.middleware.RedirectHostMiddleware",  # before anything that asks for the host name
     "django.middleware.security.SecurityMiddleware",
     "config.static_compression.CompressStaticFiles",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -102,6 +103,7 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "config.urls"
+REDIRECT_HOST_URLCONF = "config.redirect_host_urls"  # all there is on a workspace's redirect host
 WSGI_APPLICATION = "config.wsgi.application"
 
 TEMPLATES: list[dict[str, Any]] = [

@@ -3,9 +3,12 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from integrations.urls import redirect_host_patterns
+
 urlpatterns = [
     path("", include("workspaces.urls")),
     path("", include("integrations.urls")),
+    path("w/<slug:workspace>/settings/redirect-host/", include((redirect_host_patterns, "redirect_host"))),
     path("", include("config.probes")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),

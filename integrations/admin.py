@@ -18,6 +18,7 @@ from integrations.connections.commits import DatabaseAway
 from integrations.connections.reconnection import require_reconnection
 from integrations.connections.refresh import refresh_connection
 from integrations.models import (
+    ClientKey,
     Connection,
     ConnectionStatus,
     CustomProvider,
@@ -81,6 +82,16 @@ class IntegrationAdmin(ReadOnlyAdmin):
     def secret(self, integration: Integration) -> str:
         """Whether there is one."""
         return "stored" if integration.has_client_secret else "none"
+
+
+@admin.register(ClientKey)
+class ClientKeyAdmin(ReadOnlyAdmin):
+    """Keys of integrations, without their private halves."""
+
+    list_display = ("kid", "integration", "workspace", "algorithm", "created_at", "signs_from", "retires_at")
+    list_select_related = ("workspace", "integration")
+    search_fields = ("kid", "integration__provider_id", "workspace__slug")
+    fields = ("workspace", "integration", "kid", "algorithm", "public_jwk", "created_at", "signs_from", "retires_at")
 
 
 @admin.register(Connection)

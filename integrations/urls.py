@@ -7,10 +7,13 @@ from django.urls import URLPattern, URLResolver, include, path, register_convert
 from integrations.connections.views import (
     authorization,
     checks,
+    client_keys,
     detail,
     discovery,
+    hand_over,
     links,
     listing,
+    redirect_host,
     removal,
     sandbox,
     setup,
@@ -58,6 +61,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(ONE + "fetch-token/", checks.fetch_token, name="fetch_token"),
     path(ONE + "test/", checks.test, name="test"),
     path(ONE + "connect-links/", links.connect_link_create, name="connect_link_create"),
+    path(ONE + "client-key/rotate/", client_keys.client_key_rotate, name="client_key_rotate"),
+    path(ONE + "client-key/<uuid:client_key_id>/delete/", client_keys.client_key_delete, name="client_key_delete"),
     path(ONE + "delete/", removal.integration_delete, name="integration_delete"),
     path(CONNECTION, detail.connection, name="connection"),
     path(CONNECTION + "change/", detail.connection_change, name="connection_change"),
@@ -67,6 +72,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # Without a trailing slash: this exact address is registered at every provider.
     path("oauth/callback", authorization.oauth_callback, name="oauth_callback"),
     path("oauth/callback/result/<uuid:reference>/", authorization.callback_result, name="callback_result"),
+    path("oauth/jwks/<uuid:integration_id>/", client_keys.jwks, name="jwks"),
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
+    path("connect/<str:token>/browser/<uuid:pending_id>/", hand_over.browser, name="connect_link_browser"),
     path("api/v1/", include("integrations.api.urls")),
+]
+
+# Part of the workspace's settings, and so in the sidebar; here because they tell what becomes of integrations.
+redirect_host_patterns = [
+    path("", redirect_host.change, name="change"),
+    path("clear/", redirect_host.clear, name="clear"),
 ]

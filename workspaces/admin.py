@@ -24,7 +24,7 @@ from workspaces.members import change_role, is_last_owner, remove_member
 from workspaces.models import ApiKey, AuditEvent, Invitation, Membership, User, Workspace
 from workspaces.return_urls import clean_return_urls
 from workspaces.roles import Role
-from workspaces.workspaces import change_settings
+from workspaces.workspaces import change_redirect_host, change_settings, check_redirect_host
 
 # Operators sign in where everybody does: with the same limits and second factors, not by a form of the admin's own.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -83,11 +83,11 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class WorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Checks return URLs as the settings page does."""
+    """Checks return URLs and redirect host as the settings page does."""
 
     class Meta:
         model = Workspace
-        fields = ("name", "return_urls")
+        fields = ("name", "return_urls", "redirect_host")
 
     def clean_return_urls(self) -> list[str]:
         """A JSON list of URLs."""
@@ -95,6 +95,11 @@ class WorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
         if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
             raise ValidationError("Enter a JSON list of URLs.")
         return clean_return_urls(urls)
+
+    def clean_redirect_host(self) -> str:
+        """An origin, or nothing."""
+        host: str = self.cleaned_data["redirect_host"]
+        return check_redirect_host(self.instance, host) if host.strip() else ""
 
 
 @admin.register(Workspace)
@@ -105,7 +110,7 @@ class WorkspaceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "slug", "created_at")
     search_fields = ("name", "slug")
     readonly_fields = ("slug", "created_at")
-    fields = ("name", "slug", "return_urls", "created_at")
+    fields = ("name", "slug", "return_urls", "redirect_host", "created_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         """No: a workspace needs an owner; `create_workspace` makes both."""
@@ -118,6 +123,7 @@ class WorkspaceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:  # noqa: ARG002
         """Change it by the verb, which records who did."""
         change_settings(obj, name=obj.name, return_urls=obj.return_urls, actor=_operator(request))
+        change_redirect_host(obj, obj.redirect_host, actor=_operator(request))
 
 
 class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]

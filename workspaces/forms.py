@@ -11,9 +11,10 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.core.exceptions import ValidationError
 
 from workspaces.audit import AuditAction
-from workspaces.models import User
+from workspaces.models import User, Workspace
 from workspaces.return_urls import clean_return_urls
 from workspaces.roles import SCOPE_DESCRIPTIONS, KeyScope, Role
+from workspaces.workspaces import check_redirect_host
 
 _NO_EXPIRY = "never"
 _EXPIRIES = (("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year"), (_NO_EXPIRY, "Never"))
@@ -142,3 +143,28 @@ class SettingsForm(forms.Form):
     def clean_return_urls(self) -> list[str]:
         """One URL per line. The error names each line that cannot stand."""
         return clean_return_urls(self.cleaned_data["return_urls"].splitlines())
+
+
+class RedirectHostForm(forms.Form):
+    """A redirect host of the workspace's own. Blank is an error: to stop using one is a step of its own."""
+
+    redirect_host = forms.CharField(
+        label="Redirect host",
+        strip=True,
+        widget=forms.TextInput(
+            attrs={
+                "class": "g-mono", "placeholder": "https://connect.example.com", "autocapitalize": "none",
+                "autocomplete": "off", "spellcheck": "false", "inputmode": "url",
+            }
+        ),
+        help_text="Beginning with https://, without a path. Its DNS must lead to this server.",
+        error_messages={"required": "Enter a host, such as https://connect.example.com."},
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.workspace = workspace
+
+    def clean_redirect_host(self) -> str:
+        """The origin in its one spelling."""
+        return check_redirect_host(self.workspace, self.cleaned_data["redirect_host"])

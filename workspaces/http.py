@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from workspaces.roles import Permission
 
 
+def redirect_host_workspace(request: HttpRequest) -> Workspace | None:
+    """The workspace by whose redirect host the request came; None on PUBLIC_BASE_URL (RedirectHostMiddleware)."""
+    return getattr(request, "redirect_host_workspace", None)
+
+
 class SignedInRequest(HttpRequest):
     """The request of someone who has signed in; decorators refuse all others."""
 

@@ -1,4 +1,4 @@
-"""What every request gets before anything else: an id, the client's address, and the one right host name."""
+"""What every request gets before anything else: an id, the client's address, and the right host name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 
+from workspaces.redirect_hosts import find_by_host
+
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Machines call these by whatever name reaches us; a redirect would break them.
-NEVER_REDIRECTED = ("/healthz", "/readyz", "/metrics", "/api/")
+NEVER_REDIRECTED = ("/healthz", "/readyz", "/metrics", "/api/", "/oauth/jwks/")
 
 
 class RequestIdMiddleware:
@@ -34,10 +36,37 @@ class RequestIdMiddleware:
         return response
 
 
+class RedirectHostMiddleware:
+    """Recognises the redirect hosts of workspaces and gives them routes of their own, on which little else exists.
+
+    The table is asked for each request that did not come by PUBLIC_BASE_URL's name: a host that was cleared is gone at
+    once, in every process. Only a name that stands there letter for letter passes Django's check of the Host header.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer one request; `request.redirect_host_workspace` says whose host it came by."""
+        workspace = find_by_host(request.META.get("HTTP_HOST", ""))
+        request.redirect_host_workspace = workspace  # type: ignore[attr-defined]
+        if workspace is None:
+            return self.get_response(request)
+        host = urlsplit(workspace.redirect_host).netloc
+        request.get_host = lambda: host  # type: ignore[method-assign] # ALLOWED_HOSTS does not know it
+        request.urlconf = settings.REDIRECT_HOST_URLCONF
+        response = self.get_response(request)
+        if "Strict-Transport-Security" in response.headers:
+            # It may be a company's main domain: its other names are not ours to speak for.
+            response.headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"
+        return response
+
+
 class CanonicalHostMiddleware:
     """Sends people who came by another allowed name (GET, HEAD) to PUBLIC_BASE_URL, where their session is.
 
-    Other methods are answered as they are. A name outside ALLOWED_HOSTS is a 400 as ever: get_host() raises.
+    Other methods are answered as they are, and redirect hosts by their own routes. A name outside ALLOWED_HOSTS is a
+    400 as ever: get_host() raises.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -47,7 +76,9 @@ class CanonicalHostMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one request, or send its sender to the right name."""
-        if request.method in ("GET", "HEAD") and not request.path.startswith(NEVER_REDIRECTED):
+        is_redirect_host = getattr(request, "redirect_host_workspace", None) is not None
+        leaves = request.method in ("GET", "HEAD") and not request.path.startswith(NEVER_REDIRECTED)
+        if leaves and not is_redirect_host:
             host = _without_default_port(request.get_host(), request.scheme or "http")
             if host != self.host:
                 return HttpResponseRedirect(self.base_url + request.get_full_path())

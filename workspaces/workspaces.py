@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from workspaces.addresses import find_user, mark_verified, normalize_email
@@ -14,6 +14,7 @@ from workspaces.audit import Actor, AuditAction, record
 from workspaces.errors import SlugTaken
 from workspaces.models import Membership, User, Workspace
 from workspaces.models.workspace import validate_slug
+from workspaces.redirect_hosts import CANNOT_BE_USED, clean_redirect_host, is_taken
 from workspaces.return_urls import clean_return_urls
 from workspaces.roles import Role
 
@@ -58,6 +59,35 @@ def change_settings(workspace: Workspace, *, name: str, return_urls: Sequence[st
                 target=current,
                 detail={field: after[field] for field in changed},
             )
+    return current
+
+
+def check_redirect_host(workspace: Workspace, host: str) -> str:
+    """The origin that the workspace may use. Raises ValidationError with what is wrong and what to do."""
+    origin = clean_redirect_host(host)
+    if is_taken(origin, by_others_than=workspace):
+        raise ValidationError(CANNOT_BE_USED)
+    return origin
+
+
+def change_redirect_host(workspace: Workspace, host: str, *, actor: Actor) -> Workspace:
+    """Use a redirect host of the workspace's own, or with "" PUBLIC_BASE_URL's again. Raises ValidationError.
+
+    The redirect URI changes with it: it has to be registered at every provider, and flows under way end, because what
+    they sent is no longer what the workspace uses.
+    """
+    after = check_redirect_host(workspace, host) if host else ""
+    try:
+        with transaction.atomic():
+            current = Workspace.objects.select_for_update().get(pk=workspace.pk)
+            before = current.redirect_host
+            if after != before:
+                current.redirect_host = after
+                current.save(update_fields=["redirect_host"])
+                detail = {"redirect_host": after, "redirect_host_before": before}
+                record(current, AuditAction.WORKSPACE_CHANGED, actor, target=current, detail=detail)
+    except IntegrityError as error:  # another workspace was quicker
+        raise ValidationError(CANNOT_BE_USED) from error
     return current
 
 

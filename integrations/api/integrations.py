@@ -14,10 +14,12 @@ from integrations.api.discovery import attempts_out, before_discovery
 from integrations.api.openapi import refusals
 from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, decode_cursor, encode_cursor
 from integrations.api.parameters import Force, GrantTypeName, ProviderId
-from integrations.api.presenting import integration_out
+from integrations.api.presenting import client_key_out, integration_out
 from integrations.api.problems import Problem
 from integrations.api.schemas.connections import ConnectLinkIn, ConnectLinkOut, TestIn, TestOut, TestStepOut
 from integrations.api.schemas.integrations import (
+    ClientKeyOut,
+    ClientKeyRotation,
     IntegrationOut,
     IntegrationPage,
     IntegrationPut,
@@ -35,6 +37,7 @@ from integrations.connections.revocation import delete_integration
 from integrations.connections.testing import TestResult, test_connection
 from integrations.models import Connection, GrantType, Integration
 from integrations.oauth.errors import OAuthError
+from integrations.providers.client_keys import public_keys, rotate_key
 from integrations.providers.discovery import Attempt, DiscoveryFailed
 from integrations.providers.registration import discover_and_register
 from integrations.providers.registry import specs_for
@@ -58,7 +61,8 @@ SAVED_ONLY = "Its client credentials are not saved yet."
 def list_integrations(request: ApiRequest[None], cursor: Cursor = "", limit: Limit = DEFAULT_LIMIT) -> IntegrationPage:
     """Those that are saved, by provider and grant type."""
     workspace, now = request.auth.workspace, timezone.now()
-    saved = workspace.integrations.order_by("provider_id", "grant_type").prefetch_related(_with_connections(workspace))
+    saved = workspace.integrations.order_by("provider_id", "grant_type")
+    saved = saved.prefetch_related(_with_connections(workspace), public_keys(workspace))
     if key := decode_cursor(cursor, str, str):
         saved = saved.filter(Q(provider_id__gt=key[0]) | Q(provider_id=key[0], grant_type__gt=key[1]))
     page, following = cut_page(
@@ -67,6 +71,7 @@ def list_integrations(request: ApiRequest[None], cursor: Cursor = "", limit: Lim
     specs = {spec.provider_id: spec for spec in specs_for(workspace)}
     items = [
         integration_out(
+            workspace,
             specs[integration.provider_id],
             GrantType(integration.grant_type),
             integration,
@@ -137,6 +142,28 @@ def remove_integration(
     """Revoke its tokens at the provider, then delete it with its connections."""
     delete_integration(request.auth.target, actor=request.auth.actor, force=force)
     return Status(204, None)
+
+
+@router.post(
+    f"{INTEGRATION}/client-key/rotate",
+    auth=ApiKeyAuth(KeyScope.INTEGRATIONS_WRITE, find_saved_integration),
+    response={201: ClientKeyOut},
+    operation_id="rotate_client_key",
+    summary="Rotate the client key",
+    openapi_extra=refusals(conflict="There is no key yet, or too many are published."),
+)
+def post_client_key_rotation(
+    request: ApiRequest[Integration],
+    provider_id: ProviderId,
+    grant_type: GrantTypeName,
+    body: ClientKeyRotation | None = None,
+) -> Status[ClientKeyOut]:
+    """Make a new key for `private_key_jwt`. It is published at once and signs ten minutes later; the old one stays
+    published for 24 hours. Where the provider was given the key itself instead of `jwks_uri`, add the new one there
+    before it signs.
+    """
+    algorithm = body.algorithm if body and body.algorithm else ""
+    return Status(201, client_key_out(rotate_key(request.auth.target, actor=request.auth.actor, algorithm=algorithm)))
 
 
 @router.post(
@@ -239,7 +266,7 @@ def _out(target: IntegrationTarget, integration: Integration | None) -> Integrat
     connections: list[Connection] = []
     if integration is not None:
         connections = list(integration.connections.select_related("token", "schedule", "integration"))
-    return integration_out(target.spec, target.grant_type, integration, connections, timezone.now())
+    return integration_out(target.workspace, target.spec, target.grant_type, integration, connections, timezone.now())
 
 
 def _registration_out(target: IntegrationTarget, steps: Sequence[Attempt], error: OAuthError | None) -> RegistrationOut:

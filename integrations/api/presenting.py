@@ -7,13 +7,15 @@ from datetime import datetime
 
 from integrations.api.schemas.base import LastError, StatusReason
 from integrations.api.schemas.connections import Account, ConnectionOut
-from integrations.api.schemas.integrations import DiscoveredEndpoints, IntegrationOut
+from integrations.api.schemas.integrations import ClientKeyOut, DiscoveredEndpoints, IntegrationOut
 from integrations.connections.status import StatusExplanation, explain, integration_status
-from integrations.models import Connection, GrantType, Integration
+from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration
 from integrations.providers.base import ProviderSpec
+from integrations.providers.client_keys import jwks_uri
 from integrations.providers.oauth_provider import provider_for
 from integrations.providers.registration import registered_client
 from integrations.providers.setup import client_auth_method, redirect_uri
+from workspaces.models import Workspace
 
 
 def connection_out(connection: Connection, spec: ProviderSpec, now: datetime) -> ConnectionOut:
@@ -51,6 +53,7 @@ def connection_out(connection: Connection, spec: ProviderSpec, now: datetime) ->
 
 
 def integration_out(
+    workspace: Workspace,
     spec: ProviderSpec,
     grant_type: GrantType,
     integration: Integration | None,
@@ -63,16 +66,19 @@ def integration_out(
     explanation = explain(status, spec=spec, grant_type=grant_type, integration=integration, connection=worst, now=now)
     additional = integration.additional_scopes if integration else []
     provider = provider_for(spec, grant_type)
+    key = integration.client_key if integration else None
     return IntegrationOut(
         provider_id=spec.provider_id,
         provider_name=spec.name,
         grant_type=grant_type,
         status=status,
         status_reason=_reason(explanation),
-        redirect_uri=redirect_uri(),
+        redirect_uri=redirect_uri(workspace),
         client_id=integration.client_id if integration else "",
         has_client_secret=integration.has_client_secret if integration else False,
         token_endpoint_auth_method=client_auth_method(spec, integration),
+        jwks_uri=jwks_uri(key.integration) if key else None,
+        client_key=client_key_out(key) if key else None,
         base_scopes=list(spec.base_scopes(grant_type)),
         additional_scopes=additional,
         scopes=list(provider.effective_scopes(integration_additional=additional)),
@@ -81,6 +87,16 @@ def integration_out(
         last_error=_client_error(integration),
         created_at=integration.created_at if integration else None,
         updated_at=integration.updated_at if integration else None,
+    )
+
+
+def client_key_out(key: ClientKey) -> ClientKeyOut:
+    """A client key's public side."""
+    return ClientKeyOut(
+        kid=key.kid,
+        algorithm=ClientKeyAlgorithm(key.algorithm),
+        created_at=key.created_at,
+        signs_from=key.signs_from,
     )
 
 

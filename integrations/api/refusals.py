@@ -15,6 +15,7 @@ from integrations.crypto import SealError
 from integrations.errors import HasDependants
 from integrations.models import Connection
 from integrations.oauth.errors import ConfigurationRefused, DiscoveryFailed, ErrorClass, OAuthError
+from integrations.providers.client_keys import KeyRefused
 from integrations.providers.custom import InvalidDefinition
 from integrations.providers.registry import ProviderNotFound
 from integrations.providers.rendering import ParameterRefused
@@ -89,6 +90,7 @@ REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     ScopesRefused: lambda error: _one_field("additional_scopes", error.message),
     ParameterRefused: lambda error: _one_field(f"parameters.{error.key}", error.message),
     HasDependants: _has_dependants,
+    KeyRefused: lambda error: Problem("conflict", str(error)),
     NameTaken: lambda error: Problem("name_taken", str(error)),
     ProviderNotFound: lambda error: Problem("not_found"),
     FlowRefused: _flow_refused,

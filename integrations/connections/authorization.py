@@ -116,12 +116,13 @@ def _begin(
     state = grants.new_state()
     verifier = grants.new_code_verifier() if parties.server.pkce == "S256" else None
     scopes = scopes_to_request(parties, integration, chosen.additional, chosen.scopes)
+    uri = redirect_uri(integration.workspace)
     _check_consent_page(parties)
     try:
         url = grants.authorization_url(
             parties.server,
             parties.client.client_id,
-            redirect_uri=redirect_uri(),
+            redirect_uri=uri,
             scopes=scopes,
             state=state,
             code_verifier=verifier,
@@ -139,7 +140,7 @@ def _begin(
             state_hash=digest(state),
             session_hash=digest(binding),
             code_verifier=verifier,
-            redirect_uri=redirect_uri(),
+            redirect_uri=uri,
             issuer=parties.server.issuer,
             authorization_endpoint=parties.server.authorization_endpoint,
             token_endpoint=parties.server.token_endpoint,

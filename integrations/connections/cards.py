@@ -16,6 +16,7 @@ from integrations.connections.status import StatusExplanation
 from integrations.connections.usage import reads_by_connection
 from integrations.models import Connection, ConnectionStatus, GrantType
 from integrations.providers.base import ProviderSpec
+from integrations.providers.client_keys import public_keys
 from integrations.providers.registry import specs_for
 from workspaces.models import Workspace
 from workspaces.roles import Permission
@@ -167,7 +168,8 @@ def load_entries(workspace: Workspace, can: frozenset[Permission], now: datetime
     by_integration: dict[object, list[Connection]] = defaultdict(list)
     for connection in workspace.connections.select_related("integration", "token", "schedule"):
         by_integration[connection.integration_id].append(connection)
-    saved = {(row.provider_id, row.grant_type): row for row in workspace.integrations.all()}
+    rows = workspace.integrations.prefetch_related(public_keys(workspace))
+    saved = {(row.provider_id, row.grant_type): row for row in rows}
     entries: list[Entry] = []
     for spec in specs_for(workspace):
         open_grants: list[GrantType] = []

@@ -235,7 +235,8 @@ def _unchanged_parties(pending: PendingAuthorization) -> tuple[Parties, str | No
     except SealError as error:
         raise FlowFailed("undecryptable") from error
     now = (parties.server.authorization_endpoint, parties.server.token_endpoint, parties.server.issuer)
-    if now != then or parties.client.client_id != pending.client_id or pending.redirect_uri != redirect_uri():
+    uri = redirect_uri(integration.workspace)
+    if now != then or parties.client.client_id != pending.client_id or pending.redirect_uri != uri:
         raise FlowFailed("provider_changed")
     return parties, verifier
 

@@ -23,7 +23,7 @@ from integrations.providers.scope_rules import ScopesRefused, check_connection_s
 from integrations.providers.setup import is_configured
 from workspaces.api_keys import effective_scopes
 from workspaces.audit import Actor, AuditAction, record
-from workspaces.models import ActorKind, ApiKey, Membership
+from workspaces.models import ActorKind, ApiKey, Membership, Workspace
 from workspaces.return_urls import permits
 from workspaces.roles import KeyScope, Permission, permissions_of
 
@@ -83,7 +83,7 @@ def create_connect_link(
         )
         detail = {"connection": connection_name}
         record(integration.workspace_id, AuditAction.CONNECT_LINK_CREATED, actor, target=integration, detail=detail)
-    return f"{settings.PUBLIC_BASE_URL}/connect/{token}/", link
+    return f"{integration.workspace.connect_base_url}/connect/{token}/", link
 
 
 def check_request(integration: Integration, name: str, parameters: Mapping[str, Any], chosen: ChosenScopes) -> None:
@@ -130,12 +130,12 @@ def _check_parameters(spec: ProviderSpec, parameters: Mapping[str, Any]) -> None
         check_value(known[key], value)
 
 
-def find_link(token: str, now: datetime | None = None) -> ConnectLink:
-    """The link that a URL's token belongs to. Raises LinkGone."""
+def find_link(token: str, now: datetime | None = None, *, of: Workspace | None = None) -> ConnectLink:
+    """The link that a URL's token belongs to; on a redirect host only one `of` its workspace. Raises LinkGone."""
     moment = now or timezone.now()
     links = ConnectLink.objects.select_related("workspace", "integration", "integration__workspace")
     link: ConnectLink | None = links.filter(token_hash=digest(token)).first()
-    if link is None:
+    if link is None or (of is not None and link.workspace_id != of.pk):
         raise LinkGone("unknown_link")
     check_usable(link, moment)
     return link

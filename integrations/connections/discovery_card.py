@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from integrations.connections.overview import token_of
 from integrations.oauth.errors import DiscoveryFailed, OAuthError
 from integrations.providers.discovery import Attempt
 from integrations.providers.registration import ForeignEndpointsFound, registered_client
+from integrations.providers.setup import redirect_uri
 
 # Where nothing was published: another address had it, or none had.
 _NOTHING_THERE = frozenset({"metadata_not_found", "metadata_not_json", "names_none"})
@@ -63,6 +64,7 @@ class DiscoveryCard:
     found_at: datetime | None = None
     registered_at: datetime | None = None
     secret_ends_at: datetime | None = None
+    other_redirect_uri: str = ""  # what the client was registered with, where it is another one now
     steps: tuple[ShownStep, ...] = ()
     failed: str = ""
     next_step: str = ""
@@ -100,6 +102,7 @@ def discovery_card(
         found_at=datetime.fromisoformat(discovered["at"]) if discovered else None,
         registered_at=datetime.fromisoformat(client["at"]) if client else None,
         secret_ends_at=_moment(client["client_secret_expires_at"]) if client else None,
+        other_redirect_uri=_other_redirect_uri(page, client),
         steps=tuple(_shown(tried)),
         failed=f"{error.happened} {error.description}".strip() if error else "",
         next_step=_next_step(error),
@@ -124,6 +127,12 @@ def _foreign(unconfirmed: ForeignEndpointsFound | None) -> dict[str, str]:
     if unconfirmed is None:
         return {}
     return {one.field: one.url for one in unconfirmed.found.foreign if one.field in unconfirmed.errors}
+
+
+def _other_redirect_uri(page: IntegrationPage, client: Mapping[str, Any] | None) -> str:
+    if client is None or not page.needs_person or client["redirect_uri"] == redirect_uri(page.workspace):
+        return ""
+    return str(client["redirect_uri"])
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -127,7 +127,7 @@ _OURS: dict[str, tuple[str, str]] = {
     ),
     "interrupted": ("The connection attempt was interrupted before it was complete.", _AGAIN),
     "provider_changed": (
-        "The provider or its client credentials were changed while you were at the consent page.",
+        "The provider, its client credentials or the redirect host were changed while you were at the consent page.",
         _AGAIN,
     ),
     "connection_gone": ("The connection was deleted while you were at the consent page.", _AGAIN),
@@ -147,6 +147,7 @@ _OURS: dict[str, tuple[str, str]] = {
         "This link is being used in another browser.",
         "Open it in the browser where you first used it, or ask for a new link.",
     ),
+    "attempt_over": ("This attempt to connect is over.", "Open the link again and start anew."),
     "return_url_refused": (
         "The return URL is not on the workspace's list.",
         "Ask an admin to add it to the workspace's settings.",

@@ -15,6 +15,7 @@ from django.urls import reverse
 from integrations.connections.status import StatusExplanation, explain, integration_status
 from integrations.models import Connection, ConnectionStatus, GrantType, Integration
 from integrations.providers.base import ProviderSpec
+from integrations.providers.client_keys import public_keys
 from integrations.providers.oauth_provider import provider_for
 from integrations.providers.registration import with_discovered
 from integrations.providers.registry import ProviderNotFound, find_spec
@@ -151,7 +152,8 @@ def load_page(request: WorkspaceRequest, provider_id: str, grant_type: str, now:
         raise Http404 from error
     if not spec.supports(grant_type):
         raise Http404
-    integration = workspace.integrations.filter(provider_id=provider_id, grant_type=grant_type).first()
+    saved = workspace.integrations.filter(provider_id=provider_id, grant_type=grant_type)
+    integration = saved.prefetch_related(public_keys(workspace)).first()
     connections: tuple[Connection, ...] = ()
     if integration is not None:
         rows = workspace.connections.filter(integration=integration)

@@ -1,5 +1,6 @@
 """Tables of the integrations app, one module each."""
 
+from integrations.models.client_key import ClientKey, ClientKeyAlgorithm
 from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection, ConnectionState, ConnectionStatus
 from integrations.models.integration import GrantType, Integration
@@ -9,6 +10,8 @@ from integrations.models.provider_pause import ProviderPause
 from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
 
 __all__ = [
+    "ClientKey",
+    "ClientKeyAlgorithm",
     "ConnectLink",
     "Connection",
     "ConnectionState",

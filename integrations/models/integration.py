@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import cast
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
 
 from django.db import models
 from django.utils import timezone
@@ -11,6 +12,9 @@ from django.utils import timezone
 from integrations.fields import SealedTextField
 from integrations.models.parameter_values import WithParameters
 from workspaces.models import Workspace
+
+if TYPE_CHECKING:
+    from integrations.models.client_key import ClientKey
 
 
 class GrantType(models.TextChoices):
@@ -65,3 +69,13 @@ class Integration(WithParameters):
     def has_client_secret(self) -> bool:
         """Whether a secret is stored, without opening it."""
         return cast(SealedTextField, self._meta.get_field("client_secret")).is_stored(self)
+
+    @property
+    def client_key(self) -> ClientKey | None:
+        """The newest key (private_key_jwt), whether or not it signs yet."""
+        return next((key for key in self.client_keys.all() if key.is_current), None)
+
+    def signing_client_key(self, now: datetime) -> ClientKey | None:
+        """The key that signs at `now`: the newest whose time has come, else the newest."""
+        begun = [key for key in self.client_keys.all() if key.is_published(now) and key.signs_from <= now]
+        return max(begun, key=lambda key: key.signs_from, default=self.client_key)

@@ -6,6 +6,7 @@ The only package that imports oauthlib and requests_oauthlib. The HTTP session i
     refusals        which class an error code belongs to
     token_response  the strict parser of token endpoint answers (RFC 6749 §5)
     client          AuthorizationServer, OAuthClient and client authentication (RFC 6749 §2.3)
+    client_assertion  signing keys, signed JWTs and private_key_jwt (RFC 7517, RFC 7523)
     session         OAuth2Session whose requests go through the caller's HTTP session
     grants          authorize, exchange, client credentials, refresh (RFC 6749, RFC 7636)
     revocation      RFC 7009

@@ -269,7 +269,7 @@ def describe(code: str) -> Description:
 
 
 _RECONNECT = "Reconnect with OAuth to grant access again."
-_CHECK_CLIENT = "Check the client ID and the client secret against the app at the provider."
+_CHECK_CLIENT = "Check the client ID, and the client secret or registered key, against the app at the provider."
 _TRY_LATER = "Nothing needs to be done: it is tried again by itself."
 _CHECK_ENDPOINT = "Check the token endpoint in the provider's documentation."
 
@@ -438,6 +438,18 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "missing_client_secret": (
         "The chosen client authentication needs a client secret, and none is saved.",
         "Save the client secret, or choose client authentication none for a public client.",
+    ),
+    "missing_signing_key": (
+        "The chosen client authentication needs a key, and none was made yet.",
+        "Save the configuration of the integration: that makes one. Then register it at the provider.",
+    ),
+    "unusable_signing_key": (
+        "The stored key cannot sign.",
+        "Make another one with Rotate key, and delete this one.",
+    ),
+    "missing_audience": (
+        "Client assertions are addressed to the issuer, and the provider's definition names none.",
+        "Add the issuer to the provider's definition.",
     ),
     "issuer_mismatch": (
         "The answer came from another authorization server than the one that was asked.",

@@ -159,8 +159,8 @@ def exchange_code(
     now: datetime,
 ) -> TokenResponse:
     """Exchange an authorization code for a token (RFC 6749 §4.1.3). Raises OAuthError."""
-    with refusing_as_oauth_errors(code, code_verifier or "", client.client_secret):
-        authentication = client_authentication(server, client)
+    authentication = client_authentication(server, client, now=now)
+    with refusing_as_oauth_errors(code, code_verifier or "", *authentication.secrets):
         session = ProtocolSession(
             http, CodeClient(client.client_id), redirect_uri=redirect_uri, json_body=_is_json(server)
         )
@@ -178,8 +178,8 @@ def fetch_token(
     now: datetime,
 ) -> TokenResponse:
     """Fetch a token with the client credentials grant (RFC 6749 §4.4.2). Raises OAuthError."""
-    with refusing_as_oauth_errors(client.client_secret):
-        authentication = client_authentication(server, client)
+    authentication = client_authentication(server, client, now=now)
+    with refusing_as_oauth_errors(*authentication.secrets):
         scope = join_scopes(scopes, server.scope_separator) or None
         session = ProtocolSession(http, ServiceClient(client.client_id, scope=scope), json_body=_is_json(server))
         _fetch(session, server, authentication)
@@ -199,8 +199,8 @@ def refresh_token(
 
     The answer's refresh token is the one to store: the new one, or the old one when none came.
     """
-    with refusing_as_oauth_errors(refresh_token, client.client_secret):
-        authentication = client_authentication(server, client)
+    authentication = client_authentication(server, client, now=now)
+    with refusing_as_oauth_errors(refresh_token, *authentication.secrets):
         scope = join_scopes(scopes, server.scope_separator) if scopes else None
         session = ProtocolSession(http, CodeClient(client.client_id, scope=scope), json_body=_is_json(server))
         session.refresh_token(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -42,12 +43,13 @@ def introspect(
     *,
     token: str,
     token_type_hint: str = "access_token",  # noqa: S107  # a name, not a token
+    now: datetime | None = None,
 ) -> Introspection:
-    """Ask whether a token is active (RFC 7662 §2). Raises OAuthError."""
-    with refusing_as_oauth_errors(token, client.client_secret):
-        if not server.introspection_endpoint:
-            raise ConfigurationRefused("missing_endpoint")
-        authentication = client_authentication(server, client)
+    """Ask whether a token is active (RFC 7662 §2). Raises OAuthError. `now` is the system's time unless given."""
+    if not server.introspection_endpoint:
+        raise ConfigurationRefused("missing_endpoint")
+    authentication = client_authentication(server, client, now=now or datetime.now(UTC))
+    with refusing_as_oauth_errors(token, *authentication.secrets):
         session = ProtocolSession(http, CodeClient(client.client_id))
         answer = session.post(
             server.introspection_endpoint,

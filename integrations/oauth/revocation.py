@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import requests
 
-from integrations.oauth.client import AuthorizationServer, OAuthClient, client_authentication, no_authorization
+from integrations.oauth.client import (
+    AuthorizationServer,
+    ClientAuthentication,
+    OAuthClient,
+    client_authentication,
+    no_authorization,
+)
 from integrations.oauth.errors import OAuthError, describe
 from integrations.oauth.session import CodeClient, ProtocolSession, refusing_as_oauth_errors
 from integrations.oauth.token_response import (
@@ -39,22 +46,31 @@ def revoke(
     *,
     token: str,
     token_type_hint: TokenTypeHint,
+    now: datetime | None = None,
 ) -> Revocation:
-    """Revoke a token (RFC 7009 §2.1). Never raises for what the provider does: the result says it."""
+    """Revoke a token (RFC 7009 §2.1). Never raises for what the provider does: the result says it.
+
+    `now` is the system's time unless given.
+    """
     if not server.revocation_endpoint:
         return Revocation("unsupported", "unsupported", "The provider offers no way to revoke tokens.")
     try:
-        with refusing_as_oauth_errors(token, client.client_secret):
-            _post_revocation(http, server, client, token, token_type_hint)
+        authentication = client_authentication(server, client, now=now or datetime.now(UTC))
+        with refusing_as_oauth_errors(token, *authentication.secrets):
+            _post_revocation(http, server, client, authentication, token, token_type_hint)
     except OAuthError as error:
         return _result_of(error)
     return Revocation("revoked", "revoked", "The provider has revoked the token.")
 
 
 def _post_revocation(
-    http: requests.Session, server: AuthorizationServer, client: OAuthClient, token: str, hint: TokenTypeHint
+    http: requests.Session,
+    server: AuthorizationServer,
+    client: OAuthClient,
+    authentication: ClientAuthentication,
+    token: str,
+    hint: TokenTypeHint,
 ) -> None:
-    authentication = client_authentication(server, client)
     protocol = CodeClient(client.client_id)
     url, headers, body = protocol.prepare_token_revocation_request(
         server.revocation_endpoint, token, token_type_hint=hint, **authentication.body

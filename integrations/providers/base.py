@@ -146,6 +146,7 @@ class ProviderSpec:
     denied_scope_patterns: tuple[ScopePattern, ...] = ()
     pkce: str = "S256"  # or "off"
     token_endpoint_auth_method: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
+    assertion_audience: str = "token_endpoint"  # or "issuer": whom a private_key_jwt assertion names
     basic_auth_encoding: str = "form"  # or "raw": the provider does not decode id and secret (RFC 6749 §2.3.1)
     token_request_format: str = "form"  # noqa: S105 # or "json"
     authorization_params: Mapping[str, str] = field(default_factory=dict)
@@ -176,6 +177,10 @@ class ProviderSpec:
     custom: bool = False
     version: int = 1
     draft: bool = False
+
+    def client_auth(self, chosen: str) -> ClientAuth:
+        """The client authentication where an integration chose this one; empty is as the definition says."""
+        return ClientAuth(chosen or self.token_endpoint_auth_method)
 
     @property
     def asks_credentials(self) -> bool:

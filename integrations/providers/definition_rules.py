@@ -40,6 +40,7 @@ from integrations.providers.rendering import (
     TemplateRefused,
     check_template,
     check_value,
+    origin_of,
     placeholders,
 )
 from workspaces.brand_marks import BRAND_MARKS, HUES
@@ -85,6 +86,25 @@ def _required_fields(spec: ProviderSpec) -> type_Found:
     for grant_type in spec.scopes:
         if not spec.supports(grant_type):
             yield "scopes", f"Add the grant type {grant_type.value}, or remove its scopes."
+
+
+def _assertion_audience(spec: ProviderSpec) -> type_Found:
+    """An assertion must be of no use to anyone but its receiver: one that is addressed to a server and sent to another
+    could be passed on (an issuer of someone else's, in a definition of one's own).
+    """
+    if spec.assertion_audience != "issuer":
+        return
+    if not spec.issuer:
+        yield "issuer", "Enter the issuer: client assertions are addressed to it."
+    elif spec.custom and not _same_origin(endpoint_template(spec, "issuer"), endpoint_template(spec, "token_endpoint")):
+        yield "assertion_audience", "The issuer and the token endpoint are on different hosts. Choose token_endpoint."
+
+
+def _same_origin(template: str, other: str) -> bool:
+    try:
+        return origin_of(template) == origin_of(other)
+    except TemplateRefused:
+        return True  # what is wrong with an endpoint is said of the endpoint
 
 
 def _look(spec: ProviderSpec) -> type_Found:
@@ -340,6 +360,7 @@ def _token_response(spec: ProviderSpec) -> type_Found:
 
 _RULES = (
     _required_fields,
+    _assertion_audience,
     _parameters,
     _config_values,
     _secrets_elsewhere,

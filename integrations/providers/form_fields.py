@@ -18,8 +18,10 @@ PARAMETER = "param_"
 CLIENT_AUTH_CHOICES = (
     (ClientAuth.CLIENT_SECRET_BASIC.value, "Basic: in the Authorization header (recommended)"),
     (ClientAuth.CLIENT_SECRET_POST.value, "Post: in the request body"),
+    (ClientAuth.PRIVATE_KEY_JWT.value, "Private key JWT: signed with a key of this integration"),
     (ClientAuth.NONE.value, "None: a public client, protected by PKCE"),
 )
+WITHOUT_SECRET = frozenset({ClientAuth.NONE, ClientAuth.PRIVATE_KEY_JWT})
 
 
 def split_tags(text: str) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
+from django.utils import timezone
+
 from integrations.models import GrantType, Integration
 from integrations.oauth import grants
 from integrations.oauth.client import AuthorizationServer, OAuthClient
@@ -81,6 +83,7 @@ class OAuthProvider:
             authorization_params=self._extra(spec.authorization_params, values) if self.asks_people else {},
             token_params=self._extra(spec.token_params, values),
             refresh_params=self._extra(spec.refresh_params, values),
+            assertion_audience=cast(Literal["token_endpoint", "issuer"], spec.assertion_audience),
             pkce=cast(Literal["S256", "off"], spec.pkce),
             basic_auth_encoding=cast(Literal["form", "raw"], spec.basic_auth_encoding),
             rules=TokenResponseRules(**cast(dict[str, Any], dict(spec.token_response))),
@@ -93,16 +96,17 @@ class OAuthProvider:
     def client(self, integration: Integration, values: Mapping[str, str] | None = None) -> OAuthClient:
         """The app that calls: the integration's, or the connection's own where credentials are asked for each.
 
-        `{{key}}` in id and secret are filled in from `values`. Raises crypto.SealError for an unreadable secret.
+        `{{key}}` in id and secret are filled in from `values`. Raises crypto.SealError for an unreadable secret or key.
         """
-        method = integration.token_endpoint_auth_method or self.spec.token_endpoint_auth_method
+        method = self.spec.client_auth(integration.token_endpoint_auth_method)
         values = values or {}
-        if self.spec.asks_credentials:
-            client_id, client_secret = values.get(CLIENT_ID, ""), values.get(CLIENT_SECRET, "")
-        else:
-            client_id = self._filled_in(integration.client_id, values)
-            client_secret = self._filled_in(integration.client_secret or "", values)
-        return OAuthClient(client_id=client_id, client_secret=client_secret, auth_method=ClientAuth(method))
+        own = self.spec.asks_credentials
+        client_id = values.get(CLIENT_ID, "") if own else self._filled_in(integration.client_id, values)
+        if method is ClientAuth.PRIVATE_KEY_JWT:
+            key = integration.signing_client_key(timezone.now())
+            return OAuthClient(client_id, "", method, key.signing_key() if key is not None else None)
+        secret = values.get(CLIENT_SECRET, "") if own else self._filled_in(integration.client_secret or "", values)
+        return OAuthClient(client_id, secret, method)
 
     def effective_scopes(
         self,

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from integrations.models import GrantType
 from integrations.oauth.client import AuthorizationServer, ClientAuthMethod, OAuthClient
+from integrations.oauth.client_assertion import SigningAlgorithm, SigningKey, generate_signing_key
 from integrations.oauth.errors import OAuthError
 from integrations.oauth.grants import authorization_url, exchange_code, fetch_token
 from integrations.providers.base import ProviderSpec
@@ -21,7 +22,7 @@ from integrations.providers.rendering import ParameterRefused, TemplateRefused
 BLOT = "••••"
 STAND_IN = "preview"  # takes the place of every secret while a request is built
 SHOWN_HEADERS = ("Authorization",)
-BLOTTED = frozenset({"state", "code_challenge", "code", "code_verifier", "client_secret"})
+BLOTTED = frozenset({"state", "code_challenge", "code", "code_verifier", "client_secret", "client_assertion"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def preview(spec: ProviderSpec, grant_type: GrantType, *, client_id: str, redire
         provider = provider_for(spec, grant_type)
         server = provider.server({parameter.key: f"{STAND_IN}" for parameter in spec.parameters})
         scopes = provider.effective_scopes(integration_additional=())
-        client = OAuthClient(client_id or "‹step 2›", STAND_IN, ClientAuthMethod(spec.token_endpoint_auth_method))
+        method = ClientAuthMethod(spec.token_endpoint_auth_method)
+        client = OAuthClient(client_id or "‹step 2›", STAND_IN, method, _stand_in_key(method))
         if grant_type == GrantType.AUTHORIZATION_CODE:
             requests.append(_authorization_request(server, client, scopes, redirect_uri))
             requests.append(_token_request(server, client, grant_type, scopes, redirect_uri))
@@ -87,6 +89,13 @@ def preview(spec: ProviderSpec, grant_type: GrantType, *, client_id: str, redire
     except (ParameterRefused, TemplateRefused) as error:
         problem = str(error)
     return Preview(grant_type, tuple(requests), problem, spec.expression(grant_type))
+
+
+def _stand_in_key(method: ClientAuthMethod) -> SigningKey | None:
+    """A key for this preview alone: the assertion it signs is blotted out and sent to nobody."""
+    if method is not ClientAuthMethod.PRIVATE_KEY_JWT:
+        return None
+    return generate_signing_key(SigningAlgorithm.ES256)  # made in no time, unlike RSA
 
 
 def _authorization_request(

@@ -88,7 +88,7 @@ def discover_and_register(
     if not confirm_foreign and (unconfirmed := ForeignEndpointsFound(found)).errors:
         raise unconfirmed
     scopes = provider_for(spec, grant_type).effective_scopes(integration_additional=additional_scopes)
-    client, error, step = _register(found.metadata, GrantType(grant_type), scopes)
+    client, error, step = _register(found.metadata, GrantType(grant_type), scopes, redirect_uri(workspace))
     saved = _save(workspace, spec, grant_type, found, client, error, actor)
     return Registration(found, (*found.tried, step), client, error, saved)
 
@@ -120,7 +120,10 @@ def promises_iss(integration: Integration) -> bool:
 
 
 def registered_client(integration: Integration | None) -> Mapping[str, Any] | None:
-    """What the registration said about the client in use: `at`, `client_secret_expires_at`; None for another one."""
+    """What is known of the registration of the client in use; None for a client that was entered by hand.
+
+    `at`, `client_secret_expires_at` (or None) and the `redirect_uri` that it was registered with.
+    """
     if integration is None or not integration.discovered:
         return None
     client: Mapping[str, Any] | None = integration.discovered.get("client")
@@ -128,12 +131,12 @@ def registered_client(integration: Integration | None) -> Mapping[str, Any] | No
 
 
 def _register(
-    metadata: ServerMetadata, grant_type: GrantType, scopes: Sequence[str]
+    metadata: ServerMetadata, grant_type: GrantType, scopes: Sequence[str], callback: str
 ) -> tuple[RegisteredClient | None, OAuthError | None, Attempt]:
     started = time.perf_counter()
     client, error = None, None
     try:
-        wanted = _wanted(metadata, grant_type, scopes)
+        wanted = _wanted(metadata, grant_type, scopes, callback)
         client = register_client(outbound.session(outbound.DISCOVERY), metadata.registration_endpoint, wanted)
     except OAuthError as caught:
         error = caught
@@ -149,7 +152,7 @@ def _register(
     return client, error, step
 
 
-def _wanted(metadata: ServerMetadata, grant_type: GrantType, scopes: Sequence[str]) -> ClientMetadata:
+def _wanted(metadata: ServerMetadata, grant_type: GrantType, scopes: Sequence[str], callback: str) -> ClientMetadata:
     """The client that fits the server and the grant. Raises RegistrationRefused when there is none."""
     named = metadata.token_endpoint_auth_methods_supported
     needs_secret = grant_type == GrantType.CLIENT_CREDENTIALS
@@ -165,7 +168,7 @@ def _wanted(metadata: ServerMetadata, grant_type: GrantType, scopes: Sequence[st
         CLIENT_NAME,
         fit[0],
         tuple(grant_types),
-        redirect_uris=(redirect_uri(),),
+        redirect_uris=(callback,),
         response_types=("code",),
         scope=tuple(scopes),
     )
@@ -216,16 +219,16 @@ def _store(integration: Integration, found: Discovered, client: RegisteredClient
         "resource": found.resource,
         "promises_iss": metadata.authorization_response_iss_parameter_supported,
         "at": now,
-        "client": _client_facts(client, now),
+        "client": _client_facts(client, now) | {"redirect_uri": redirect_uri(integration.workspace)}
+        if client
+        else None,
     }
     token = client.registration_access_token if client else ""
     integration.registration_access_token = token or None  # type: ignore[assignment] # text in, sealed when saved
     integration.save(update_fields=["discovered", "registration_access_token", "updated_at"])
 
 
-def _client_facts(client: RegisteredClient | None, now: str) -> dict[str, Any] | None:
-    if client is None:
-        return None
+def _client_facts(client: RegisteredClient, now: str) -> dict[str, Any]:
     ends = client.client_secret_expires_at
     return {
         "client_id": client.client_id,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from integrations.models import ConnectionState, GrantType, Integration, TokenSchedule
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
+from integrations.providers.client_keys import create_key
 from integrations.providers.endpoint_change import forget_tokens
 from integrations.providers.parameters import admin_parameters, integration_parameters, without_config_values
 from integrations.providers.rendering import ParameterRefused, check_value
@@ -37,15 +37,17 @@ class InvalidSetup(Exception):
         super().__init__("; ".join(f"{field}: {' '.join(sentences)}" for field, sentences in self.errors.items()))
 
 
-def redirect_uri() -> str:
-    """The redirect URI to register at every provider (RFC 6749 §3.1.2), never taken from a request's Host."""
-    return f"{settings.PUBLIC_BASE_URL}/oauth/callback"
+def redirect_uri(workspace: Workspace) -> str:
+    """The redirect URI to register at every provider (RFC 6749 §3.1.2), never taken from a request's Host.
+
+    A redirect host forwards it to PUBLIC_BASE_URL; what was sent stays what the exchange sends.
+    """
+    return f"{workspace.connect_base_url}/oauth/callback"
 
 
 def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> ClientAuth:
     """The client authentication in use: the integration's choice, else the provider's."""
-    chosen = integration.token_endpoint_auth_method if integration is not None else ""
-    return ClientAuth(chosen or spec.token_endpoint_auth_method)
+    return spec.client_auth(integration.token_endpoint_auth_method if integration is not None else "")
 
 
 def knows_endpoints(spec: ProviderSpec, integration: Integration | None) -> bool:
@@ -54,13 +56,16 @@ def knows_endpoints(spec: ProviderSpec, integration: Integration | None) -> bool
 
 
 def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
-    """Whether client credentials are saved; a public client needs only its client id.
+    """Whether client credentials are saved: a client id, with the secret or key that its authentication needs.
 
     A provider whose endpoints are discovered for each workspace needs those, too.
     """
     if integration is None or not integration.client_id or not knows_endpoints(spec, integration):
         return False
-    return integration.has_client_secret or client_auth_method(spec, integration) is ClientAuth.NONE
+    method = client_auth_method(spec, integration)
+    if method is ClientAuth.PRIVATE_KEY_JWT:
+        return integration.client_key is not None
+    return integration.has_client_secret or method is ClientAuth.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ def save_integration(
     A client secret of None or "" keeps the stored one; clearing it is explicit. White space around id and secret is
     dropped: it comes from copying. A parameter that decides the host is changed only together with the client secret,
     and tokens from the old host are forgotten. Changed credentials end the pause of a refused client, and what waited
-    for it is due at once.
+    for it is due at once. The first time that the client authentication is private_key_jwt a key is made; it stays when
+    another one is chosen.
     """
     setup = _read_setup(
         spec,
@@ -123,7 +129,10 @@ def save_integration(
                 target=integration,
                 detail={"changed": changed, "created": created},
             )
-        if {"client_id", "client_secret", "token_endpoint_auth_method", "parameters"} & set(changed):
+        if client_auth_method(spec, integration) is ClientAuth.PRIVATE_KEY_JWT and integration.client_key is None:
+            create_key(integration, actor=actor)
+            changed.append("client_key")
+        if {"client_id", "client_secret", "client_key", "token_endpoint_auth_method", "parameters"} & set(changed):
             resume(integration, now=timezone.now())
     return integration
 
@@ -200,7 +209,7 @@ def _client_secret_problem(secret: str, *, clear: bool) -> str:
 def _auth_method_problem(spec: ProviderSpec, grant_type: str, method: str | None) -> str:
     if method and method not in list(ClientAuth):
         return f"Choose one of: {', '.join(ClientAuth)}."
-    effective = ClientAuth(method or spec.token_endpoint_auth_method)
+    effective = spec.client_auth(method or "")
     if grant_type == GrantType.CLIENT_CREDENTIALS and effective is ClientAuth.NONE:
         # RFC 6749 §4.4: this grant is for confidential clients only.
         return "A service account authenticates with its client secret. Choose another method than none."

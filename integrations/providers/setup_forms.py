@@ -15,6 +15,7 @@ from integrations.providers.form_fields import (
     CLIENT_AUTH_CHOICES,
     MONO,
     PARAMETER,
+    WITHOUT_SECRET,
     add_errors,
     parameter_field,
     split_lines,
@@ -68,7 +69,7 @@ class SetupForm(forms.Form):
         self.fields["client_secret"].widget = SecretInput(
             {**MONO, "maxlength": 4096}, stored_hint=secret_tail(integration)
         )
-        self.fields["client_secret"].required = not self.secret_stored
+        self.fields["client_secret"].required = not self.secret_stored and self.auth_method not in WITHOUT_SECRET
         if not self.secret_stored:
             del self.fields["clear_client_secret"]
         if not connected:
@@ -127,9 +128,7 @@ class SetupForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Check what concerns several fields: a new client id, and each parameter's form."""
         cleaned = super().clean() or {}
-        if cleaned.get("token_endpoint_auth_method") == ClientAuth.NONE and self.has_error("client_secret", "required"):
-            del self.errors["client_secret"]  # a public client has none
-            cleaned["client_secret"] = ""
+        self._judge_missing_secret(cleaned)
         if self.breaks_connections(cleaned) and not cleaned.get("confirm_client_id"):
             self.add_error(
                 "client_id",
@@ -144,6 +143,15 @@ class SetupForm(forms.Form):
                 except ParameterRefused as refused:
                     self.add_error(PARAMETER + parameter.key, str(refused))
         return cleaned
+
+    def _judge_missing_secret(self, cleaned: dict[str, Any]) -> None:
+        """A secret is required by the client authentication that was chosen, not by the one that was saved."""
+        chosen = cleaned.get("token_endpoint_auth_method") or self.auth_method
+        if chosen in WITHOUT_SECRET and self.has_error("client_secret", "required"):
+            del self.errors["client_secret"]
+            cleaned["client_secret"] = ""
+        elif chosen not in WITHOUT_SECRET and not self.secret_stored and cleaned.get("client_secret") == "":
+            self.add_error("client_secret", self.fields["client_secret"].error_messages["required"])
 
     def breaks_connections(self, cleaned: Mapping[str, Any]) -> bool:
         """Whether another client id is given than the one that connections were made with."""

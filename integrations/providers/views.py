@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from integrations.models import CustomProvider, GrantType
-from integrations.providers.base import ProviderSpec
+from integrations.providers.base import ClientAuth, ProviderSpec
 from integrations.providers.custom import create_custom_provider, custom_provider_id, update_custom_provider
 from integrations.providers.definition import InvalidDefinition, read_definition, spec_from_definition
 from integrations.providers.preview import preview
@@ -129,17 +129,15 @@ def preview_context(request: WorkspaceRequest, form: NewProviderForm) -> dict[st
     if source.is_bound:
         source.is_valid()
         values, client_id = source.definition(), source.cleaned_data.get("client_id", "")
-    spec = _spec_so_far(request, source, values)
+    spec, uri = _spec_so_far(request, source, values), redirect_uri(request.workspace)
     return {
         "spec": spec,
-        "previews": [
-            preview(spec, grant, client_id=client_id, redirect_uri=redirect_uri()) for grant in spec.grant_types
-        ],
+        "previews": [preview(spec, grant, client_id=client_id, redirect_uri=uri) for grant in spec.grant_types],
         "base_scopes": list(dict.fromkeys(name for grant in spec.grant_types for name in spec.base_scopes(grant))),
         "default_scopes": list(
             dict.fromkeys(name for grant in spec.grant_types for name in spec.default_scopes(grant))
         ),
-        "redirect_uri": redirect_uri(),
+        "redirect_uri": uri,
         "needs_person": spec.supports(GrantType.AUTHORIZATION_CODE),
     }
 
@@ -174,7 +172,10 @@ def create(request: WorkspaceRequest, form: NewProviderForm) -> HttpResponse:
     spec = find_newest_spec(request.workspace, provider.provider_id)
     grant_type = spec.grant_types[0]
     kwargs = {"workspace": request.workspace.slug, "provider_id": provider.provider_id, "grant_type": grant_type}
-    next_page = "detail" if save_credentials(request, form, spec, actor) else "configuration"
+    saved = save_credentials(request, form, spec, actor)
+    # A key has to be registered before anybody connects, and the configuration shows it.
+    has_key = spec.token_endpoint_auth_method is ClientAuth.PRIVATE_KEY_JWT
+    next_page = "detail" if saved and not has_key else "configuration"
     return redirect(reverse(f"integrations:{next_page}", kwargs=kwargs))
 
 

@@ -49,6 +49,7 @@ CALLS = [
     Call("GET", GITHUB, "integrations:read", CUSTOM),
     Call("PUT", GITHUB, "integrations:write", CUSTOM),
     Call("DELETE", GITHUB, "integrations:write", CUSTOM),
+    Call("POST", f"{GITHUB}/client-key/rotate", "integrations:write", f"{CUSTOM}/client-key/rotate"),
     Call("POST", f"{GITHUB}/test", "connections:write", f"{CUSTOM}/test"),
     Call("POST", f"{GITHUB}/discover", "integrations:write", f"{CUSTOM}/discover"),
     Call("POST", f"{GITHUB}/connect-links", "connections:write", f"{CUSTOM}/connect-links"),

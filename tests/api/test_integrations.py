@@ -91,8 +91,9 @@ def test_integrations_come_in_pages_with_constant_queries(
         integration = make_integration(workspace, provider["provider_id"])
         for name in range(1 + number % 3):
             make_connection(integration, "default" if name == 0 else f"c{name}")
-    # The key with its workspace; custom providers; integrations; their connections with tokens and schedules.
-    with django_assert_num_queries(4):
+    # The key with its workspace; custom providers; integrations; their connections with tokens and schedules; their
+    # client keys.
+    with django_assert_num_queries(5):
         everything = api.get("/integrations").json()["items"]
     assert len(everything) == len(providers)
     seen, cursor = [], ""
@@ -105,7 +106,7 @@ def test_integrations_come_in_pages_with_constant_queries(
         (i["provider_id"], i["grant_type"]) for i in everything
     ]
     assert seen == sorted(seen, key=lambda i: (i["provider_id"], i["grant_type"]))
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         api.get(GITHUB)
 
 

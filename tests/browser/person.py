@@ -25,6 +25,11 @@ def sandbox_url(product: Product) -> str:
     return f"{parts.scheme}://{parts.hostname}:{(parts.port or 0) + 1}"
 
 
+def own_host_url(product: Product) -> str:
+    """The product under a name that a workspace may have as its redirect host."""
+    return product.url.replace("//localhost:", "//127.0.0.1:")
+
+
 @dataclass
 class Person:
     """One browser context. Whatever a page must not do is a complaint; `check()` fails on any."""
@@ -45,8 +50,9 @@ class Person:
 
     @property
     def ours(self) -> set[str]:
-        """The two servers that a page may talk to."""
-        return {urlsplit(self.product.url).netloc, urlsplit(sandbox_url(self.product)).netloc}
+        """The two servers that a page may talk to, and the product's other name."""
+        addresses = (self.product.url, own_host_url(self.product), sandbox_url(self.product))
+        return {urlsplit(address).netloc for address in addresses}
 
     def _hear(self, message: ConsoleMessage) -> None:
         # The same as the response, which `_look_at` judges; this comes at a time of its own.

@@ -15,7 +15,7 @@ import requests
 from playwright.sync_api import expect
 
 from tests.browser.conftest import SandboxClients, Team
-from tests.browser.person import Person, sandbox_url
+from tests.browser.person import Person, own_host_url, sandbox_url
 from tests.servers.product import Product
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -490,3 +490,67 @@ def test_the_reference_is_served_by_us_alone(visitor: Callable[..., Person]) -> 
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.locator("#read_token")).to_contain_text("/api/v1/integrations/")
     somebody.look()
+
+
+def test_a_redirect_host_from_choosing_it_to_a_stranger_who_connects_there(
+    visitor: Callable[..., Person], member: Person, team: Team, product: Product
+) -> None:
+    """Settings → what changes → use it; the stranger's browser goes by both hosts and is connected; stop using it."""
+    own = own_host_url(product)
+    page = member.open(team.at("settings/"))
+    page.get_by_label("Redirect host").fill("http://connect.example.com")
+    with member.expecting(422):
+        page.get_by_role("button", name="See what changes").click()
+        expect(page.locator("#id_redirect_host")).to_have_class(re.compile("is-invalid"))
+        member.look()
+    page.get_by_label("Redirect host").fill(own)
+    page.get_by_role("button", name="See what changes").click()
+    expect(page.get_by_label("Redirect URI to register")).to_have_value(f"{own}/oauth/callback")
+    expect(page.get_by_text("1 integration needs it registered")).to_be_visible()
+    member.look()
+    page.get_by_role("button", name="Use this host").click()
+    member.toast("The redirect host is")
+    member.look()
+
+    page = member.open(team.at(f"{ONE}configuration/"))
+    expect(page.get_by_label("Redirect URI")).to_have_value(f"{own}/oauth/callback")
+    expect(page.get_by_text("uses a redirect host of its own")).to_be_visible()
+    connect(member, team)  # a member comes back through it, too
+
+    link = team.program.call("POST", f"/{ONE}connect-links", {"connection": "customer"})["url"]
+    assert link.startswith(f"{own}/connect/")
+    stranger = visitor()
+    page = stranger.open(link)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Team asks to connect")
+    stranger.look()
+    page.get_by_role("button", name="Connect with OAuth").click()
+    stranger.consent()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("is connected")
+
+    page = member.open(team.at("settings/"))
+    page.get_by_role("link", name="Stop using it").click()
+    expect(page.get_by_label("Redirect URI to register")).to_have_value(f"{product.url}/oauth/callback")
+    member.look()
+    page.get_by_role("button", name="Stop using it").click()
+    member.toast("no redirect host of its own any more")
+
+
+def test_without_javascript_a_stranger_connects_on_a_redirect_host(
+    visitor: Callable[..., Person], team: Team, product: Product
+) -> None:
+    own = own_host_url(product)
+    use = f'change_redirect_host(Workspace.objects.get(slug="{team.slug}"), "{own}", actor=Actor.operator())'
+    imports = (
+        "from workspaces.audit import Actor",
+        "from workspaces.models import Workspace",
+        "from workspaces.workspaces import change_redirect_host",
+    )
+    product.manage("shell", "-c", "; ".join((*imports, use)))
+    link = team.program.call("POST", f"/{ONE}connect-links", {"connection": "customer"})["url"]
+    stranger = visitor(java_script_enabled=False)
+    page = stranger.open(link)
+    page.get_by_role("button", name="Connect with OAuth").click()
+    page.locator("#continue").click()
+    stranger.consent()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("is connected")
+    product.manage("shell", "-c", "; ".join((*imports, use.replace(f'"{own}"', '""'))))

@@ -21,6 +21,7 @@ from integrations.models import (
     Token,
     TokenSchedule,
 )
+from integrations.providers.client_keys import create_key
 from tests.connections.conftest import NOW, TOKEN, token_answer
 from tests.factories import PASSWORD, make_connection
 from tests.servers.scripted import ScriptedServer
@@ -60,7 +61,8 @@ def rows(delegated: Integration, alice: User) -> list[Any]:
     pending.save()
     delegated.parameters = {"password": "canary-parameter"}
     delegated.save()
-    return [delegated, connection, CustomProvider.objects.get(), pending]
+    key = create_key(delegated, actor=actor)
+    return [delegated, connection, CustomProvider.objects.get(), pending, key]
 
 
 def admin_url(row: Any, page: str, *args: Any) -> str:
@@ -68,7 +70,7 @@ def admin_url(row: Any, page: str, *args: Any) -> str:
 
 
 def test_no_secret_is_in_any_list_form_or_history(operator: Client, rows: list[Any]) -> None:
-    verifier = rows[3].code_verifier
+    hidden = [*CANARIES, rows[3].code_verifier, rows[4].private_key.splitlines()[5]]
     for row in rows:
         for url in (
             admin_url(row, "changelist"),
@@ -79,7 +81,7 @@ def test_no_secret_is_in_any_list_form_or_history(operator: Client, rows: list[A
             answer = operator.get(url)
             assert answer.status_code == 200
             page = answer.content.decode()
-            assert not [canary for canary in (*CANARIES, verifier) if canary in page], url
+            assert not [canary for canary in hidden if canary in page], url
 
 
 def test_nothing_can_be_added_changed_or_deleted(operator: Client, rows: list[Any]) -> None:

@@ -134,6 +134,8 @@ def test_an_absent_method_means_as_asked(http: requests.Session, wire: ScriptedS
         ({"client_secret": "x" * 5000}, "registration_without_secret"),
         ({"token_endpoint_auth_method": "tls_client_auth"}, "registration_unknown_auth_method"),
         ({"token_endpoint_auth_method": ["none"]}, "registration_unknown_auth_method"),
+        # It was told no keys.
+        ({"token_endpoint_auth_method": "private_key_jwt"}, "registration_unknown_auth_method"),
         ({"redirect_uris": ["https://evil.example/"]}, "registration_other_redirect_uri"),
         ({"redirect_uris": []}, "registration_other_redirect_uri"),
     ],

@@ -180,6 +180,24 @@ def test_the_preview_follows_the_client_authentication(as_alice: Client, wizard:
     assert "code_challenge" not in text
 
 
+def test_the_preview_of_a_signed_client_blots_the_assertion_out(as_alice: Client, wizard: str) -> None:
+    form = {**STEP_3, "go": "preview", "token_endpoint_auth_method": "private_key_jwt"}
+    text = as_alice.post(wizard, form, headers={"HX-Request": "true"}).content.decode()
+    assert "<i>client_assertion</i>=••••" in text
+    assert "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" in text
+    assert "client_secret" not in text
+    assert "eyJ" not in text  # how every JWT begins
+
+
+def test_the_wizard_makes_a_key_and_ends_where_it_is_shown(as_alice: Client, wizard: str) -> None:
+    form = {**STEP_3, "client_secret": "", "token_endpoint_auth_method": "private_key_jwt"}
+    answer = as_alice.post(wizard, form)
+    integration = Integration.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, url("configuration", integration))
+    assert integration.client_key is not None
+    assert integration.client_key.kid in as_alice.get(answer["Location"]).content.decode()
+
+
 @pytest.mark.parametrize("noise", ["", "not a url", "https://", "https://[", "{{x}}", "https://{{x}}/token", "\x00"])
 def test_the_preview_survives_half_typed_input(as_alice: Client, wizard: str, noise: str) -> None:
     form = {**STEP_1, "go": "preview", "token_endpoint": noise, "authorization_endpoint": noise, "name": noise}

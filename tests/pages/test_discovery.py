@@ -119,6 +119,23 @@ def test_a_client_that_connections_use_is_replaced_only_when_confirmed(
     assert registered.client_id == "client-2"
 
 
+def test_a_redirect_host_is_registered_and_another_one_later_is_told(
+    as_alice: Client, mcp: MCPServer, workspace: Workspace
+) -> None:
+    mcp.publish()
+    mcp.register()
+    workspace.redirect_host = "https://connect.acme.example"
+    workspace.save()
+    told = "The redirect URI is another one now"
+    assert told not in text_of(as_alice.post(page_url("discover")))
+    assert mcp.wire.to("/as/register")[0].json["redirect_uris"] == ["https://connect.acme.example/oauth/callback"]
+    workspace.redirect_host = ""
+    workspace.save()
+    assert told in text_of(as_alice.get(page_url("configuration")))
+    as_alice.post(page_url("discover"))
+    assert told not in text_of(as_alice.get(page_url("configuration")))
+
+
 @pytest.mark.parametrize(("role", "status"), [(Role.VIEWER, 403), (Role.EDITOR, 403), (Role.ADMIN, 200)])
 def test_it_takes_an_admin(
     role: Role, status: int, sign_in: Callable[[Role], Client], mcp: MCPServer, workspace: Workspace

@@ -59,7 +59,7 @@ def test_the_whole_shape_is_kept(workspace: Workspace) -> None:
         "revocation_endpoint": "https://{{shop}}.acme.example.com/revoke",
         "introspection_endpoint": "https://{{shop}}.acme.example.com/introspect",
         "userinfo_endpoint": "https://{{shop}}.acme.example.com/me",
-        "issuer": "https://acme.example.com",
+        "issuer": "https://{{shop}}.acme.example.com",
         "api_base_url": "https://{{shop}}.acme.example.com/{{version}}/",
         "scopes": [
             {"name": "read", "required": True, "description": "Read"},
@@ -75,6 +75,7 @@ def test_the_whole_shape_is_kept(workspace: Workspace) -> None:
         "denied_scope_patterns": [{"pattern": "root", "description": "no"}],
         "pkce": "off",
         "token_endpoint_auth_method": "client_secret_post",
+        "assertion_audience": "issuer",
         "basic_auth_encoding": "raw",
         "authorization_params": {"audience": "{{shop}}"},
         "token_params": {"resource": "x"},
@@ -102,6 +103,7 @@ def test_the_whole_shape_is_kept(workspace: Workspace) -> None:
     oauth_provider = provider_for(spec, "authorization_code")
     server = oauth_provider.server({"shop": "us"})
     assert server.token_endpoint == "https://us.acme.example.com/token"
+    assert (server.assertion_audience, server.issuer) == ("issuer", "https://us.acme.example.com")
     assert server.authorization_params == {"audience": "us"}
     assert oauth_provider.api_base_url({"shop": "us"}) == "https://us.acme.example.com/v2/"
 
@@ -152,6 +154,11 @@ def test_base_scopes_are_required_scopes(workspace: Workspace) -> None:
         ({"scope_separator": "x"}, "scope_separator", "Choose one of"),
         ({"pkce": "plain"}, "pkce", "Choose one of"),
         ({"token_endpoint_auth_method": "tls_client_auth"}, "token_endpoint_auth_method", "Choose one of"),
+        ({"assertion_audience": "anyone"}, "assertion_audience", "Choose one of"),
+        ({"assertion_audience": "issuer"}, "issuer", "Enter the issuer"),
+        # An assertion for someone else's server must not be sent to one's own.
+        ({"assertion_audience": "issuer", "issuer": "https://bank.example"}, "assertion_audience", "different hosts"),
+        ({"assertion_audience": "issuer", "issuer": "https://[", "token_endpoint": "https://["}, "issuer", "valid URL"),
         ({"authorization_params": {"client_id": "x"}}, "authorization_params", "Remove “client_id”"),
         ({"parameters": [{"key": "a", "label": "A", "pattern": "(a+)+"}]}, "parameters", "pattern of “a”"),
         ({"unknown": 1}, "unknown", "not a field of a provider"),

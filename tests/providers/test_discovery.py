@@ -68,6 +68,7 @@ def test_the_proposed_definition_can_be_saved_as_it_is() -> None:
         (("client_secret_post", "client_secret_basic"), "client_secret_basic"),
         (("none", "client_secret_post"), "client_secret_post"),
         (("none",), "none"),
+        (("none", "private_key_jwt"), "private_key_jwt"),
         (("tls_client_auth",), "client_secret_basic"),
         ((), "client_secret_basic"),
     ],

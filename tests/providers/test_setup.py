@@ -194,7 +194,7 @@ def test_new_credentials_do_not_make_healthy_connections_renew_at_once(workspace
 
 def test_the_redirect_uri_follows_the_public_address(settings: Any) -> None:
     settings.PUBLIC_BASE_URL = "https://grantry.example.com"
-    assert redirect_uri() == "https://grantry.example.com/oauth/callback"
+    assert redirect_uri(Workspace()) == "https://grantry.example.com/oauth/callback"
 
 
 def self_hosted(workspace: Workspace, **fields: Any) -> ProviderSpec:

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from integrations.models import Connection, GrantType, Integration
+from integrations.providers.client_keys import create_key
 from tests.factories import make_connection, make_integration, make_member
 from tests.security.conftest import browser_of
 from tests.security.pages import links_of
@@ -36,6 +37,8 @@ LOWEST = {
     "workspaces:api_key_roll": ADMIN,
     "workspaces:api_key_revoke": ADMIN,
     "workspaces:settings": ADMIN,
+    "redirect_host:change": ADMIN,
+    "redirect_host:clear": ADMIN,
     "integrations:sandbox_connect": ADMIN,
     "integrations:custom_new": ADMIN,
     "integrations:custom_edit": ADMIN,
@@ -43,6 +46,8 @@ LOWEST = {
     "integrations:configuration": ADMIN,
     "integrations:scopes": ADMIN,
     "integrations:integration_delete": ADMIN,
+    "integrations:client_key_rotate": ADMIN,
+    "integrations:client_key_delete": ADMIN,
     "integrations:connection_new": EDITOR,
     "integrations:connect": EDITOR,
     "integrations:fetch_token": EDITOR,
@@ -82,6 +87,7 @@ def address(
         "membership_id": member.pk,
         "invitation_id": invitation.pk,
         "key_id": key.pk,
+        "client_key_id": create_key(delegated, actor=Actor.operator()).pk,
     }
     routes = {route.name: route for route in all_routes()}
     return lambda name: reverse(name, kwargs={one: values[one] for one in routes[name].parameters})

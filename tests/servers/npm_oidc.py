@@ -61,8 +61,9 @@ def why_missing() -> str | None:
 
 @contextmanager
 def npm_oidc_server(**options: Any) -> Iterator[OIDCServer]:
-    """A running server. Options: redirectUri, tokenSeconds, refuse, authMethod, registration,
-    initialAccessToken, resource.
+    """A running server.
+
+    Options: redirectUri, tokenSeconds, refuse, authMethod, jwks, jwksUri, registration, initialAccessToken, resource.
     """
     process = subprocess.Popen(
         ["node", "server.mjs", json.dumps(options)],

@@ -86,6 +86,10 @@ class SandboxServer:
 
     def decide(self, authorization_url: str, *, allow: bool = True, email: str = "") -> dict[str, str]:
         """Sign in and answer the consent page as a browser would; returns the parameters sent to the client."""
+        return dict(parse_qsl(urlsplit(self.send_back(authorization_url, allow=allow, email=email)).query))
+
+    def send_back(self, authorization_url: str, *, allow: bool = True, email: str = "") -> str:
+        """The same; returns the whole address that the browser is sent back to."""
         with requests.Session() as browser:
             page = browser.get(authorization_url, timeout=10)
             if "/login/" in page.url:
@@ -95,7 +99,7 @@ class SandboxServer:
             decision = {"allow": "true"} if allow else {}
             page = self._submit(browser, page, follow=False, **_hidden_fields(page.text), **decision)
         assert page.status_code == 302, page.text
-        return dict(parse_qsl(urlsplit(page.headers["Location"]).query))
+        return page.headers["Location"]
 
     def _submit(
         self, browser: requests.Session, page: requests.Response, *, follow: bool = True, **fields: str

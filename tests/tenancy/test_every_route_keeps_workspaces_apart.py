@@ -15,7 +15,8 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.connections.connect_links import create_connect_link
-from integrations.models import Connection, GrantType, Integration
+from integrations.models import ClientKey, Connection, GrantType, Integration
+from integrations.providers.client_keys import create_key
 from integrations.providers.custom import create_custom_provider
 from tests.factories import make_connection, make_integration, make_member, make_user, make_workspace
 from tests.tenancy.routes import PLACEHOLDER, Route, all_routes
@@ -32,7 +33,9 @@ OPEN_ROUTES = {
     "workspaces:invitation_accept": "for people who are no members yet; its secret is the address",
     "integrations:oauth_callback": "finds its flow by state and browser; tested with the flow",
     "integrations:callback_result": "shows the outcome of this browser's own flow; tested with the flow",
+    "integrations:jwks": "public keys for providers; tested with the client keys",
     "integrations:connect_link": "for people outside; its secret is the address",
+    "integrations:connect_link_browser": "a step of the same flow; tested with redirect hosts",
     "healthz": "a probe",
     "readyz": "a probe",
     "metrics": "counts only; has a test of its own",
@@ -66,6 +69,7 @@ class Tenant:
         self.service: Integration = make_integration(
             self.workspace, self.provider.provider_id, GrantType.CLIENT_CREDENTIALS
         )
+        self.client_key: ClientKey = create_key(self.integration, actor=actor)
         self.connection: Connection = make_connection(self.integration)
         make_connection(self.service)
         create_connect_link(self.integration, connection_name="by-link", actor=actor)
@@ -88,6 +92,7 @@ VALUES: dict[str, Callable[[Tenant], Any]] = {
     "grant_type": lambda t: t.integration.grant_type,
     "connection_id": lambda t: t.connection.pk,
     "connection": lambda t: t.connection.pk,
+    "client_key_id": lambda t: t.client_key.pk,
     "membership_id": lambda t: t.member.pk,
     "member_id": lambda t: t.member.pk,
     "invitation_id": lambda t: t.invitation.pk,

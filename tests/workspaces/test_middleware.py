@@ -95,7 +95,9 @@ def test_a_redirect_never_leaves_for_another_host(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("_one_name")
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/api/v1/providers"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/metrics", "/api/v1/providers", f"/oauth/jwks/{uuid.UUID(int=1)}/"]
+)
 def test_machines_are_not_redirected(client: Client, path: str) -> None:
     answer = client.get(path, headers={"Host": "other.example.com"})
     assert not answer.headers.get("Location", "").startswith("http://grantry.example.com")

@@ -242,11 +242,11 @@ def nav_item(
 ) -> dict[str, Any]:
     """A sidebar entry of the current workspace, marked when the page belongs to its section.
 
-    `section` is the beginning of the view names that belong to it (else the entry's own name).
+    `section` has the beginnings of the view names that belong to it (else the entry's own name).
     """
     request = context["request"]
     match = request.resolver_match
-    here = bool(match) and str(match.view_name).startswith(section or url_name)
+    here = bool(match) and str(match.view_name).startswith(tuple((section or url_name).split()))
     url = reverse(url_name, kwargs={"workspace": request.workspace.slug})
     return {"url": url, "label": label, "icon_name": icon_name, "current": here, "count": count}
 

@@ -53,6 +53,11 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
     return _respond(request, _NOT_FOUND)
 
 
+def nothing_here(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
+    """Handle 404 on a redirect host, which has no pages to lead back to."""
+    return HttpResponse("There is nothing here.\n", status=404, content_type="text/plain; charset=utf-8")
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Handle 500 with the request id as the reference."""
     return _respond(request, _FAILED)

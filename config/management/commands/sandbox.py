@@ -26,7 +26,11 @@ class Command(BaseCommand):
         generate_missing(settings.VAR_DIR, os.environ)
         host, port = options["host"], options["port"]
         os.environ.setdefault("SANDBOX_BASE_URL", f"http://localhost:{port}")
-        os.environ.setdefault("SANDBOX_REDIRECT_URIS", f"{settings.PUBLIC_BASE_URL}/oauth/callback")
+        # This machine's other name too, so that a redirect host can be tried without DNS and certificate.
+        bases = dict.fromkeys(
+            (settings.PUBLIC_BASE_URL, settings.PUBLIC_BASE_URL.replace("//localhost:", "//127.0.0.1:"))
+        )
+        os.environ.setdefault("SANDBOX_REDIRECT_URIS", ",".join(f"{base}/oauth/callback" for base in bases))
         os.environ["VAR_DIR"] = str(settings.VAR_DIR)
         # In place of this process, so that none of Grantry's settings, models or connections come along.
         command = [sys.executable, "-m", "config.sandbox", "--port", str(port), "--host", host]

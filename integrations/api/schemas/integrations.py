@@ -9,8 +9,27 @@ from pydantic import ConfigDict, Field
 from integrations.api.schemas.base import NEXT, Input, LastError, Output, StatusReason, example
 from integrations.api.schemas.connections import AdditionalScopes, Parameters
 from integrations.api.schemas.providers import AttemptOut
-from integrations.models import ConnectionStatus, GrantType
+from integrations.models import ClientKeyAlgorithm, ConnectionStatus, GrantType
 from integrations.oauth.client import ClientAuthMethod
+
+
+class ClientKeyOut(Output):
+    """The key that an integration signs with under `private_key_jwt`. The private half is never returned."""
+
+    model_config = ConfigDict(title="Client key")
+
+    kid: str = Field(description="Its thumbprint (RFC 7638).")
+    algorithm: ClientKeyAlgorithm
+    created_at: datetime
+    signs_from: datetime = Field(description="Until then the key before it signs, so that caches can catch up.")
+
+
+class ClientKeyRotation(Input):
+    """How the next key signs."""
+
+    model_config = ConfigDict(title="Client key rotation", json_schema_extra=example({"algorithm": "ES256"}))
+
+    algorithm: ClientKeyAlgorithm | None = Field(default=None, description="None: as the present key.")
 
 
 class DiscoveredEndpoints(Output):
@@ -39,6 +58,8 @@ class IntegrationOut(Output):
     client_id: str
     has_client_secret: bool = Field(description="The secret itself is never returned.")
     token_endpoint_auth_method: ClientAuthMethod
+    jwks_uri: str | None = Field(description="Where its public keys are, for private_key_jwt. Needs no API key.")
+    client_key: ClientKeyOut | None = Field(description="The newest key; null until private_key_jwt is saved.")
     base_scopes: list[str] = Field(description="Always requested.")
     additional_scopes: list[str]
     scopes: list[str] = Field(description="What the next connection requests: base, defaults and additional ones.")
@@ -80,7 +101,9 @@ class IntegrationPut(Input):
     )
     additional_scopes: AdditionalScopes | None = None
     parameters: Parameters | None = Field(default=None, description="Values for every connection, by parameter key.")
-    token_endpoint_auth_method: ClientAuthMethod | None = Field(default=None, description="None: as the provider says.")
+    token_endpoint_auth_method: ClientAuthMethod | None = Field(
+        default=None, description="None: as the provider says. private_key_jwt makes a key the first time."
+    )
 
 
 class RegistrationIn(Input):

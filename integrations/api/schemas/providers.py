@@ -127,6 +127,9 @@ class ProviderOut(Output):
     denied_scope_patterns: list[PatternShape]
     pkce: Literal["S256", "off"]
     token_endpoint_auth_method: ClientAuthMethod
+    assertion_audience: Literal["token_endpoint", "issuer"] = Field(
+        description="Whom a client assertion is addressed to (private_key_jwt)."
+    )
     basic_auth_encoding: Literal["form", "raw"]
     scope_parameter: str = Field(description="What the authorization URL calls the scopes.")
     client_id_parameter: str = Field(description="What the provider calls client_id on the wire.")
@@ -196,6 +199,7 @@ class ProviderChange(Input):
     denied_scope_patterns: list[PatternShape] | None = None
     pkce: Literal["S256", "off"] | None = None
     token_endpoint_auth_method: ClientAuthMethod | None = None
+    assertion_audience: Literal["token_endpoint", "issuer"] | None = None
     basic_auth_encoding: Literal["form", "raw"] | None = None
     scope_parameter: WireName | None = None
     client_id_parameter: WireName | None = None

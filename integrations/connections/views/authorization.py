@@ -21,10 +21,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
-from integrations.connections.authorization import StartedAuthorization, start_authorization
+from integrations.connections.authorization import start_authorization
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.completion import complete_authorization
-from integrations.connections.errors import FlowRefused, describe_code, naming
+from integrations.connections.errors import FlowRefused, LinkGone, describe_code, naming
 from integrations.connections.forms import NewConnectionForm, open_parameters
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.outcomes import AuthorizationOutcome
@@ -51,6 +51,7 @@ KEPT_OUTCOMES = 5
 TRIES, PERIOD = 30, 600  # per person, and per address where nobody is signed in
 MAX_QUERY = 32_768
 UNPROCESSABLE = 422
+GONE = 410
 
 
 def browser_binding(request: HttpRequest) -> str:
@@ -60,16 +61,16 @@ def browser_binding(request: HttpRequest) -> str:
     return str(request.session[BINDING])
 
 
-def leave_for(request: HttpRequest, started: StartedAuthorization, spec: ProviderSpec) -> HttpResponse:
-    """Send the browser to the consent page: by HX-Redirect, else by a link.
+def leave_for(request: HttpRequest, url: str, spec: ProviderSpec) -> HttpResponse:
+    """Send the browser to the consent page (or on the way there): by HX-Redirect, else by a link.
 
     The policy `form-action 'self'` stops a form whose answer redirects to another host.
     """
     response: HttpResponse
     if getattr(request, "htmx", False):
-        response = HttpResponseClientRedirect(started.url)
+        response = HttpResponseClientRedirect(url)
     else:
-        response = render(request, "connections/continue.html", {"spec": spec, "url": started.url})
+        response = render(request, "connections/continue.html", {"spec": spec, "url": url})
     response["Cache-Control"] = "no-store"
     return response
 
@@ -80,6 +81,12 @@ def too_many(request: HttpRequest, error: RateLimited) -> HttpResponse:
     response = whole_page(request, render(request, "connections/too_many.html", context, status=429))
     response["Retry-After"] = str(error.retry_after)
     return response
+
+
+def link_gone(request: HttpRequest, gone: LinkGone) -> HttpResponse:
+    """A link that cannot be used, and why."""
+    status = 404 if gone.code == "unknown_link" else GONE
+    return whole_page(request, render(request, "connections/link_gone.html", {"gone": gone}, status=status))
 
 
 def whole_page(request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -146,7 +153,7 @@ def start(
     kept = dict(list(request.session.get(STARTED, {}).items())[1 - KEPT_OUTCOMES :])
     again = str(connection.pk) if connection else "" if name == "default" else NEW
     request.session[STARTED] = {**kept, f"{page.spec.provider_id}/{page.grant_type}": again}
-    return leave_for(request, started, page.spec)
+    return leave_for(request, started.url, page.spec)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -283,7 +290,7 @@ def result_links(request: HttpRequest, outcome: Mapping[str, Any]) -> dict[str, 
     except ProviderNotFound:
         return found
     if outcome["link"]:
-        return found | {"link_token": opened_link_token(request, outcome["link"])}
+        return found | {"link_url": opened_link_url(request, outcome["link"])}
     kwargs = {
         "workspace": workspace.slug,
         "provider_id": outcome["provider_id"],
@@ -310,14 +317,14 @@ def _visible_workspace(request: HttpRequest, outcome: Mapping[str, Any]) -> Work
     return membership.workspace if membership else None
 
 
-def keep_link_token(request: HttpRequest, link_id: object, token: str) -> None:
-    """Keep a link's token, sealed, so that this browser can try again; it is useless in any other."""
+def keep_link_url(request: HttpRequest, link_id: object, url: str) -> None:
+    """Keep a link's address, sealed, so that this browser can try again; it is useless in any other."""
     kept = dict(list(request.session.get(LINKS, {}).items())[1 - KEPT_OUTCOMES :])
-    request.session[LINKS] = {**kept, str(link_id): seal(token, f"connect-link:{link_id}").decode("ascii")}
+    request.session[LINKS] = {**kept, str(link_id): seal(url, f"connect-link:{link_id}").decode("ascii")}
 
 
-def opened_link_token(request: HttpRequest, link_id: str) -> str:
-    """The token of a link that this browser used; "" when there is none."""
+def opened_link_url(request: HttpRequest, link_id: str) -> str:
+    """The address of a link that this browser used; "" when there is none."""
     sealed = request.session.get(LINKS, {}).get(link_id, "")
     try:
         return open_sealed(sealed.encode(), f"connect-link:{link_id}") if sealed else ""

@@ -19,12 +19,14 @@ from integrations.connections.views.authorization import (
     TRIES,
     UNPROCESSABLE,
     browser_binding,
-    keep_link_token,
+    keep_link_url,
     leave_for,
+    link_gone,
     too_many,
     whole_page,
 )
 from integrations.connections.views.detail import connections_response
+from integrations.connections.views.hand_over import way_by_public_host
 from integrations.connections.views.header import actor_of
 from integrations.models import ConnectLink, GrantType
 from integrations.providers.base import ProviderSpec
@@ -32,11 +34,9 @@ from integrations.providers.oauth_provider import provider_for
 from integrations.providers.registry import ProviderNotFound, find_spec
 from workspaces.access import workspace_view
 from workspaces.errors import RateLimited
-from workspaces.http import WorkspaceRequest
+from workspaces.http import WorkspaceRequest, redirect_host_workspace
 from workspaces.rate_limits import hit
 from workspaces.roles import Permission
-
-GONE = 410
 
 
 @require_POST
@@ -73,7 +73,7 @@ def connect_link(request: HttpRequest, token: str) -> HttpResponse:
     """Who asks for what, with one form; its POST leaves for the consent page."""
     try:
         hit("connect-link-page", request.client_address, limit=TRIES * 2, seconds=PERIOD)  # type: ignore[attr-defined] # the middleware sets it
-        link = find_link(token, timezone.now())
+        link = find_link(token, timezone.now(), of=redirect_host_workspace(request))
         spec = find_spec(link.workspace, link.integration.provider_id)
     except RateLimited as error:
         return too_many(request, error)
@@ -97,8 +97,10 @@ def connect_link(request: HttpRequest, token: str) -> HttpResponse:
         return link_gone(request, gone)
     except FlowRefused as refused:
         return link_page(request, link, spec, refused=refused)
-    keep_link_token(request, link.pk, token)
-    return leave_for(request, started, spec)
+    if redirect_host_workspace(request) is not None:
+        return leave_for(request, way_by_public_host(request, token, started), spec)
+    keep_link_url(request, link.pk, request.path)
+    return leave_for(request, started.url, spec)
 
 
 def link_page(
@@ -120,9 +122,3 @@ def link_page(
     }
     response = render(request, "connections/link.html", context, status=UNPROCESSABLE if refused else 200)
     return whole_page(request, response)
-
-
-def link_gone(request: HttpRequest, gone: LinkGone) -> HttpResponse:
-    """A link that cannot be used, and why."""
-    status = 404 if gone.code == "unknown_link" else GONE
-    return whole_page(request, render(request, "connections/link_gone.html", {"gone": gone}, status=status))

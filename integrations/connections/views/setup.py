@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods
 from integrations.connections.discovery_card import DiscoveryCard, discovery_card
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.overview import token_of
+from integrations.connections.views.client_keys import key_card
 from integrations.connections.views.header import actor_of, page_context
 from integrations.crypto import SealError
 from integrations.models import ConnectionStatus, Integration
@@ -32,6 +33,7 @@ AUTH_WORDS = {
     ClientAuth.CLIENT_SECRET_BASIC: "Basic",
     ClientAuth.CLIENT_SECRET_POST: "Post",
     ClientAuth.NONE: "None, a public client",
+    ClientAuth.PRIVATE_KEY_JWT: "Private key JWT",
 }
 STEPS_END_AT = (ConnectionStatus.NOT_CONFIGURED, ConnectionStatus.CONFIGURED)
 
@@ -96,6 +98,9 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
         add_errors(form, invalid.errors)
         return configuration_response(request, page, form, status=UNPROCESSABLE)
     saved = load_page(request, provider_id, grant_type, timezone.now())
+    if key_card(saved) and not key_card(page):
+        messages.success(request, f"The integration has a key now. Register it at {saved.spec.name}.")
+        return redirect(f"{page.url('configuration')}#client-key")
     if saved.status in STEPS_END_AT and saved.is_configured:
         messages.success(request, "The credentials are saved. Next: the scopes.")
         return redirect(page.url("scopes"))
@@ -131,10 +136,12 @@ def configuration_response(
     context = page_context(request, page, "configuration") | {
         "form": form,
         "steps": setup_steps(page, "configuration"),
-        "redirect_uri": redirect_uri() if page.needs_person else "",
+        "redirect_uri": redirect_uri(page.workspace) if page.needs_person else "",
+        "may_manage_workspace": Permission.WORKSPACE_MANAGE in request.can,
         "in_setup": page.status in STEPS_END_AT,
         "other": other_grant(page),
         "endpoints": endpoints(page),
+        "keys": key_card(page),
         "auth_words": AUTH_WORDS[form.auth_method],
         "secret_unreadable": has_unreadable_secret(page.integration, form),
         "discovery": discovery or discovery_card(page),

@@ -17,25 +17,35 @@ const server = createServer((request, response) => handler(request, response));
 await new Promise((done) => server.listen(0, '127.0.0.1', done));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
+// With private_key_jwt there is no secret: the keys come with the client or from its jwks_uri.
+const authMethod = options.authMethod ?? 'client_secret_basic';
+const credentials = (secret) =>
+  authMethod === 'private_key_jwt'
+    ? { token_endpoint_auth_method: authMethod, ...(options.jwksUri ? { jwks_uri: options.jwksUri } : { jwks: options.jwks }) }
+    : { token_endpoint_auth_method: authMethod, client_secret: secret };
+const authenticationOf = (ctx) => {
+  if (ctx.headers.authorization) return 'client_secret_basic';
+  if (ctx.oidc.body?.client_assertion) return 'private_key_jwt';
+  return ctx.oidc.body?.client_secret ? 'client_secret_post' : 'none';
+};
+
 const provider = new Provider(issuer, {
   clients: [
     {
       client_id: 'code-client',
-      client_secret: 'code-client-secret-0123456789-abcdefghij',
+      ...credentials('code-client-secret-0123456789-abcdefghij'),
       redirect_uris: [options.redirectUri ?? 'http://localhost:8000/oauth/callback'],
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
-      token_endpoint_auth_method: options.authMethod ?? 'client_secret_basic',
       scope: 'openid profile email offline_access notes:read',
     },
     {
       client_id: 'service-client',
       // RFC 6749 §2.3.1 wants these characters form-encoded before Basic; this server decodes them.
-      client_secret: 'service:client%secret+0123456789/abcdef=&ghij',
+      ...credentials('service:client%secret+0123456789/abcdef=&ghij'),
       redirect_uris: [],
       grant_types: ['client_credentials'],
       response_types: [],
-      token_endpoint_auth_method: options.authMethod ?? 'client_secret_basic',
       scope: 'notes:read',
     },
   ],
@@ -75,6 +85,8 @@ const provider = new Provider(issuer, {
     Session: 3600,
     Interaction: 600,
   },
+  // The dispatcher refuses loopback addresses, and a jwks_uri of the code under test is on one.
+  fetch: (url, { dispatcher: _dispatcher, ...rest }) => fetch(url, rest),
   cookies: { keys: ['test-cookie-key'] },
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   jwks: undefined,
@@ -102,7 +114,7 @@ provider.use(async (ctx, next) => {
     requests.push({
       grant_type: ctx.oidc.body?.grant_type ?? null,
       // It takes either from a client with a secret (never both at once), so a test has to look which one came.
-      client_authentication: ctx.headers.authorization ? 'client_secret_basic' : ctx.oidc.body?.client_secret ? 'client_secret_post' : 'none',
+      client_authentication: authenticationOf(ctx),
       refresh_token: digest(ctx.oidc.body?.refresh_token),
       resource: ctx.oidc.body?.resource ?? null,
       status: ctx.status,

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('integrations', '0002_add_connection_choices'),
+        ('integrations', '0003_client_keys'),
     ]
 
     operations = [
