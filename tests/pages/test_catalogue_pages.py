@@ -16,7 +16,7 @@ from tests.pages.conftest import url
 from workspaces.models import Workspace
 
 CATEGORIES = sorted({spec.category for spec in catalogue().values()})
-LIST_QUERIES = 13  # session, user, second factors, memberships; then reads, connections, integrations, providers
+LIST_QUERIES = 14  # session, person, second factors, memberships; reads, connections, integrations, keys, providers
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -72,3 +72,9 @@ def test_popular_providers_come_first_until_all_are_shown(as_alice: Client, work
     assert "Airtable" in short
     assert "42 School" not in short
     assert "42 School" in as_alice.get(url("list") + "?status=available").content.decode()
+
+
+def test_the_whole_list_travels_compressed(as_alice: Client, workspace: Workspace) -> None:
+    answer = as_alice.get(url("list") + "?status=available", headers={"Accept-Encoding": "gzip"})
+    assert answer["Content-Encoding"] == "gzip"
+    assert len(answer.content) < 40_000

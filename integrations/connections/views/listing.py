@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
@@ -20,6 +21,8 @@ from workspaces.roles import Permission
 OFTEN_FIRST = 6
 
 
+# Two hundred cards are much alike. The page shows no secret, so that what a compressed length could tell is nothing.
+@gzip_page
 @require_safe
 @vary_on_headers("HX-Request")
 @workspace_view(Permission.WORKSPACE_VIEW)
