@@ -169,6 +169,9 @@ class SetupForm(forms.Form):
         return {key: str(value) for key, value in values.items() if value}
 
 
+KEY_FILE_TOO_LARGE = f"A key file has at most {MAX_KEY_LENGTH // 1024} KB. Choose another file."
+
+
 class ServiceAccountKeyForm(SetupForm):
     """A service account's JSON key, as a file or pasted, instead of client id and secret. Blank keeps it."""
 
@@ -201,7 +204,7 @@ class ServiceAccountKeyForm(SetupForm):
         if file is None:
             return ""
         if file.size > MAX_KEY_LENGTH:
-            raise forms.ValidationError(f"A key file has at most {MAX_KEY_LENGTH // 1024} KB. Choose another file.")
+            raise forms.ValidationError(KEY_FILE_TOO_LARGE)
         try:
             return str(file.read().decode("utf-8"))
         except UnicodeDecodeError:

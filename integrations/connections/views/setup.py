@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
@@ -23,7 +24,7 @@ from integrations.models import ConnectionStatus, Integration
 from integrations.providers.base import ClientAuth
 from integrations.providers.form_fields import add_errors
 from integrations.providers.setup import InvalidSetup, redirect_uri, save_integration
-from integrations.providers.setup_forms import ScopesForm, ServiceAccountKeyForm, SetupForm
+from integrations.providers.setup_forms import KEY_FILE_TOO_LARGE, ScopesForm, ServiceAccountKeyForm, SetupForm
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
@@ -78,6 +79,8 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
         return configuration_response(request, page, setup_form(page))
     require_permission(request, Permission.INTEGRATION_MANAGE)
     form = setup_form(page, request.POST, request.FILES)
+    if form.is_valid() and form.takes_key and upload_was_dropped(request):
+        form.add_error("key_file", KEY_FILE_TOO_LARGE)
     if not form.is_valid():
         return configuration_response(request, page, form, status=UNPROCESSABLE)
     values = form.cleaned_data
@@ -106,6 +109,11 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
         return redirect(page.url("scopes"))
     messages.success(request, "The configuration is saved.")
     return redirect(page.url("configuration"))
+
+
+def upload_was_dropped(request: WorkspaceRequest) -> bool:
+    """Whether the body was too large for a file in it to be kept: what is not there must not pass for left blank."""
+    return int(request.META.get("CONTENT_LENGTH") or 0) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE
 
 
 def require_permission(request: WorkspaceRequest, permission: Permission) -> None:

@@ -332,6 +332,15 @@ def test_the_page_says_what_is_wrong(as_alice: Client, workspace: Workspace, for
     assert not workspace.integrations.exists()
 
 
+def test_a_file_that_was_dropped_on_its_way_does_not_pass_for_the_stored_one(
+    as_alice: Client, workspace: Workspace
+) -> None:
+    save(workspace, key_file())
+    page = as_alice.post(PAGE, {"key_file": upload("{" + " " * 100_000), "client_secret": ""})
+    assert page.status_code == 422
+    assert "at most 16 KB" in page.content.decode()
+
+
 def test_the_page_asks_for_no_client_id(as_alice: Client, workspace: Workspace) -> None:
     page = as_alice.get(PAGE).content.decode()
     assert 'name="key_file"' in page
