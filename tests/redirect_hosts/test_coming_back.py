@@ -492,6 +492,13 @@ def test_a_flow_that_began_without_the_host_is_not_marked_by_it(delegated: Integ
     assert not note(own_host, [("code", "c"), ("state", state)])
 
 
+def test_a_mark_counts_only_for_a_redirect_host(delegated: Integration, own_host: Workspace) -> None:
+    change_redirect_host(own_host, "", actor=OPERATOR)
+    query = [("code", "c"), ("state", started(delegated).state)]
+    assert note(own_host, query)  # which nothing does: there is no host to do it
+    assert finish(query, NOW).code == "foreign_session"
+
+
 # --- the host changes meanwhile -------------------------------------------------------------------------------------
 
 
