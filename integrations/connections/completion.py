@@ -40,6 +40,7 @@ from integrations.oauth.errors import OAuthError
 from integrations.oauth.token_response import TokenResponse
 from integrations.outbound import client as outbound
 from integrations.providers.metadata import of_callback
+from integrations.providers.registration import promises_iss
 from integrations.providers.setup import redirect_uri
 from workspaces.audit import Actor
 from workspaces.models import Membership, User
@@ -158,7 +159,7 @@ def _exchange(
 ) -> tuple[Connection, TokenResponse, str]:
     """From the callback to a stored token. Raises FlowFailed, DatabaseAway."""
     try:
-        check_issuer(pending.issuer, callback.iss)
+        check_issuer(pending.issuer, callback.iss, required=promises_iss(pending.integration))
         if isinstance(callback, CallbackRefusal):
             raise callback.as_error().without((callback.state, *_secrets_of(pending)))
         parties, verifier = _unchanged_parties(pending)

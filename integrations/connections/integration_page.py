@@ -17,6 +17,7 @@ from integrations.models import Connection, ConnectionStatus, GrantType, Integra
 from integrations.providers.base import ProviderSpec
 from integrations.providers.client_keys import public_keys
 from integrations.providers.oauth_provider import provider_for
+from integrations.providers.registration import with_discovered
 from integrations.providers.registry import ProviderNotFound, find_spec
 from workspaces.http import WorkspaceRequest
 from workspaces.models import Workspace
@@ -169,5 +170,6 @@ def make_page(
     now: datetime,
 ) -> IntegrationPage:
     """Put loaded rows together; the status is judged here."""
+    spec = with_discovered(spec, integration)
     status = integration_status(spec, integration, connections, now)
     return IntegrationPage(workspace, spec, grant_type, integration, connections, status, now)

@@ -11,6 +11,9 @@ The only package that imports oauthlib and requests_oauthlib. The HTTP session i
     grants          authorize, exchange, client credentials, refresh (RFC 6749, RFC 7636)
     revocation      RFC 7009
     introspection   RFC 7662, and the userinfo endpoint
+    metadata        what servers and protected resources publish about themselves, read strictly (RFC 8414, RFC 9728)
+    discovery       finding that metadata from an issuer or from a protected resource
+    registration    dynamic client registration (RFC 7591)
     callback        what the browser brings back (RFC 6749 §4.1.2, RFC 9207)
     sanitise        extra fields made fit for storage
     scopes          splitting, joining, comparing and checking scopes (RFC 6749 §3.3)

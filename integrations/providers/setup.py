@@ -50,9 +50,17 @@ def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> C
     return spec.client_auth(integration.token_endpoint_auth_method if integration is not None else "")
 
 
+def knows_endpoints(spec: ProviderSpec, integration: Integration | None) -> bool:
+    """Whether there is a token endpoint: stated by the definition, or discovered for this workspace."""
+    return bool(spec.token_endpoint) or (integration is not None and integration.discovered is not None)
+
+
 def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
-    """Whether client credentials are saved: a client id, with the secret or key that its authentication needs."""
-    if integration is None or not integration.client_id:
+    """Whether client credentials are saved: a client id, with the secret or key that its authentication needs.
+
+    A provider whose endpoints are discovered for each workspace needs those, too.
+    """
+    if integration is None or not integration.client_id or not knows_endpoints(spec, integration):
         return False
     method = client_auth_method(spec, integration)
     if method is ClientAuth.PRIVATE_KEY_JWT:

@@ -47,6 +47,7 @@ LOWEST = {
     "integrations:scopes": ADMIN,
     "integrations:integration_delete": ADMIN,
     "integrations:client_key_rotate": ADMIN,
+    "integrations:discover": ADMIN,
     "integrations:client_key_delete": ADMIN,
     "integrations:connection_new": EDITOR,
     "integrations:connect": EDITOR,

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from integrations.connections.discovery_card import DiscoveryCard, discovery_card
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.overview import token_of
 from integrations.connections.views.client_keys import key_card
@@ -124,7 +125,12 @@ def setup_form(page: IntegrationPage, data: Any = None) -> SetupForm:
 
 
 def configuration_response(
-    request: WorkspaceRequest, page: IntegrationPage, form: SetupForm, *, status: int = 200
+    request: WorkspaceRequest,
+    page: IntegrationPage,
+    form: SetupForm,
+    *,
+    discovery: DiscoveryCard | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     """The tab: redirect URI first, then the form; beside it what to think of before connecting."""
     context = page_context(request, page, "configuration") | {
@@ -138,6 +144,7 @@ def configuration_response(
         "keys": key_card(page),
         "auth_words": AUTH_WORDS[form.auth_method],
         "secret_unreadable": has_unreadable_secret(page.integration, form),
+        "discovery": discovery or discovery_card(page),
     }
     return render(request, "integrations/configuration.html", context, status=status)
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('integrations', '0003_client_keys'),
+        ('integrations', '0004_discovered'),
     ]
 
     operations = [
