@@ -494,6 +494,7 @@ def test_a_flow_that_began_without_the_host_is_not_marked_by_it(delegated: Integ
 
 def test_a_mark_counts_only_for_a_redirect_host(delegated: Integration, own_host: Workspace) -> None:
     change_redirect_host(own_host, "", actor=OPERATOR)
+    own_host.refresh_from_db()
     query = [("code", "c"), ("state", started(delegated).state)]
     assert note(own_host, query)  # which nothing does: there is no host to do it
     assert finish(query, NOW).code == "foreign_session"
