@@ -249,8 +249,8 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
         userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
     except OAuthError as error:
         logger.info("Whose account it is could not be asked: %s", error.code)
-        return None
-    account = parties.provider.account_from(userinfo)
+        userinfo = {}
+    account = parties.provider.account_from(userinfo) or parties.provider.account_from_token(answer.extra)
     tokens = [token for token in (answer.access_token, answer.refresh_token) if token and len(token) >= SHORTEST_TOKEN]
     if any(token in text for text in account.values() for token in tokens):
         return None  # it is shown to everybody

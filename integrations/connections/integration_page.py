@@ -152,6 +152,7 @@ def load_page(request: WorkspaceRequest, provider_id: str, grant_type: str, now:
         raise Http404 from error
     if not spec.supports(grant_type):
         raise Http404
+    spec = spec.under(grant_type)
     saved = workspace.integrations.filter(provider_id=provider_id, grant_type=grant_type)
     integration = saved.prefetch_related(public_keys(workspace)).first()
     connections: tuple[Connection, ...] = ()

@@ -84,6 +84,7 @@ def parties_of(
             specs[key] = spec
         if not spec.supports(integration.grant_type):
             raise ConfigurationRefused("wrong_grant_type")
+        spec = spec.under(integration.grant_type)
         metadata = connection.metadata if connection is not None else {}
         return _assemble(spec, integration, parameter_values(spec, integration.parameters, values, metadata))
     except ProviderNotFound as error:

@@ -361,6 +361,49 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
         "An administrator of the account has blocked the app.",
         "Ask that administrator to allow the app, then connect again.",
     ),
+    # Microsoft's numbers
+    "AADSTS7000215": (
+        "The provider refused the client secret.",
+        "Copy the secret's value, not its ID, from the app registration, or make a new one.",
+    ),
+    "AADSTS7000222": (
+        "The client secret has expired.",
+        "Make a new one under Certificates & secrets of the app registration and save its value here.",
+    ),
+    "AADSTS700016": (
+        "There is no app with this client ID in the tenant.",
+        "Check the client ID and the tenant; an app of another tenant has to be consented to there first.",
+    ),
+    "AADSTS90002": ("There is no such tenant.", "Correct the tenant: the directory's ID or domain."),
+    "AADSTS700082": ("The authorization has expired: it was not used for too long.", _RECONNECT),
+    "AADSTS50173": (
+        "The authorization has ended: the password was changed, or an administrator ended all sessions.",
+        _RECONNECT,
+    ),
+    "AADSTS70043": (
+        "The authorization has expired: a policy of the organisation asks people to sign in again from time to time.",
+        _RECONNECT,
+    ),
+    "AADSTS65001": (
+        "Consent to a requested scope is missing.",
+        "Reconnect with OAuth and accept; some scopes have to be accepted by an administrator.",
+    ),
+    "AADSTS53003": (
+        "A policy of the organisation (conditional access) does not allow this sign-in.",
+        "Ask an administrator of the organisation, then reconnect with OAuth.",
+    ),
+    # Salesforce's
+    "inactive_user": ("The account at the provider was deactivated.", _RECONNECT),
+    "inactive_org": ("The organisation at the provider is locked or closed.", _RECONNECT),
+    # Our own codes: service accounts
+    "subject_refused": (
+        "The service account may not act as this person for these scopes.",
+        "Delegate each scope to it in the Google Workspace admin console, or correct “Act as”.",
+    ),
+    "unusable_service_account_key": (
+        "The key of the service account is missing or cannot be read.",
+        "Upload a new JSON key in the configuration of the integration.",
+    ),
     # Our own codes: no complete answer
     "unreachable": (
         "The provider could not be reached.",

@@ -112,6 +112,7 @@ PAGES: dict[str, str] = {
     "not-configured": "/w/demo/integrations/gitlab/authorization_code/",
     "not-configured-setup": "/w/demo/integrations/gitlab/authorization_code/configuration/",
     "parameters-setup": "/w/demo/integrations/salesforce/authorization_code/configuration/",
+    "service-account-key": "/w/demo/integrations/google/client_credentials/configuration/",
     "configured": "/w/demo/integrations/github/authorization_code/",
     "configured-scopes": "/w/demo/integrations/github/authorization_code/scopes/",
     "custom-new": "/w/demo/integrations/custom/new/",

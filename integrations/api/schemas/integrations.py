@@ -11,6 +11,7 @@ from integrations.api.schemas.connections import AdditionalScopes, Parameters
 from integrations.api.schemas.providers import AttemptOut
 from integrations.models import ClientKeyAlgorithm, ConnectionStatus, GrantType
 from integrations.oauth.client import ClientAuthMethod
+from integrations.providers.service_account_key import MAX_KEY_LENGTH
 
 
 class ClientKeyOut(Output):
@@ -94,9 +95,10 @@ class IntegrationPut(Input):
     client_id: str | None = Field(default=None, max_length=512, description="Required the first time.")
     client_secret: str | None = Field(
         default=None,
-        max_length=5000,
+        max_length=MAX_KEY_LENGTH,
         repr=False,
-        description="Write-only. Absent or empty keeps the stored one; null clears it.",
+        description="Write-only. Absent or empty keeps the stored one; null clears it. For Google's service accounts: "
+        "the JSON key file as text, up to 16 KB; the client_id is read from it.",
         json_schema_extra={"writeOnly": True},
     )
     additional_scopes: AdditionalScopes | None = None

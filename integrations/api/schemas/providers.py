@@ -132,10 +132,14 @@ class ProviderOut(Output):
     )
     basic_auth_encoding: Literal["form", "raw"]
     scope_parameter: str = Field(description="What the authorization URL calls the scopes.")
+    scope_comparison: dict[str, Any] = Field(
+        description="How answers name the scopes that were requested; see the guide to providers."
+    )
     client_id_parameter: str = Field(description="What the provider calls client_id on the wire.")
     client_secret_parameter: str
     response_type: Literal["code", ""] = Field(description="Empty: left out of the authorization URL.")
     token_request_format: Literal["form", "json"]
+    revocation_request_format: Literal["form", "json"]
     authorization_params: dict[str, str]
     token_params: dict[str, str]
     refresh_params: dict[str, str] = Field(description="With the refresh request only.")
@@ -202,10 +206,12 @@ class ProviderChange(Input):
     assertion_audience: Literal["token_endpoint", "issuer"] | None = None
     basic_auth_encoding: Literal["form", "raw"] | None = None
     scope_parameter: WireName | None = None
+    scope_comparison: dict[str, Any] | None = None
     client_id_parameter: WireName | None = None
     client_secret_parameter: WireName | None = None
     response_type: Literal["code", ""] | None = None
     token_request_format: Literal["form", "json"] | None = None
+    revocation_request_format: Literal["form", "json"] | None = None
     authorization_params: dict[str, str] | None = None
     token_params: dict[str, str] | None = None
     refresh_params: dict[str, str] | None = None
