@@ -10,7 +10,6 @@ from integrations.connections.views import (
     client_keys,
     detail,
     discovery,
-    hand_over,
     links,
     listing,
     redirect_host,
@@ -75,7 +74,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("oauth/callback/result/<uuid:reference>/", authorization.callback_result, name="callback_result"),
     path("oauth/jwks/<uuid:integration_id>/", client_keys.jwks, name="jwks"),
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
-    path("connect/<str:token>/browser/<uuid:pending_id>/", hand_over.browser, name="connect_link_browser"),
     path("api/v1/", include("integrations.api.urls")),
 ]
 

@@ -149,7 +149,6 @@ _OURS: dict[str, tuple[str, str]] = {
         "This link is being used in another browser.",
         "Open it in the browser where you first used it, or ask for a new link.",
     ),
-    "attempt_over": ("This attempt to connect is over.", "Open the link again and start anew."),
     "return_url_refused": (
         "The return URL is not on the workspace's list.",
         "Ask an admin to add it to the workspace's settings.",

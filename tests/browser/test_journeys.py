@@ -495,7 +495,7 @@ def test_the_reference_is_served_by_us_alone(visitor: Callable[..., Person]) -> 
 def test_a_redirect_host_from_choosing_it_to_a_stranger_who_connects_there(
     visitor: Callable[..., Person], member: Person, team: Team, product: Product
 ) -> None:
-    """Settings → what changes → use it; the stranger's browser goes by both hosts and is connected; stop using it."""
+    """Settings → what changes → use it; a stranger declines there, tries again and is connected; stop using it."""
     own = own_host_url(product)
     page = member.open(team.at("settings/"))
     page.get_by_label("Redirect host").fill("http://connect.example.com")
@@ -524,8 +524,15 @@ def test_a_redirect_host_from_choosing_it_to_a_stranger_who_connects_there(
     expect(page.get_by_role("heading", level=1)).to_contain_text("Team asks to connect")
     stranger.look()
     page.get_by_role("button", name="Connect with OAuth").click()
+    stranger.consent(allow=False)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("was not connected")
+    stranger.look()
+    page.get_by_role("link", name="Try again").click()
+    expect(page).to_have_url(link)
+    page.get_by_role("button", name="Connect with OAuth").click()
     stranger.consent()
     expect(page.get_by_role("heading", level=1)).to_contain_text("is connected")
+    stranger.look()
 
     page = member.open(team.at("settings/"))
     page.get_by_role("link", name="Stop using it").click()
@@ -550,6 +557,7 @@ def test_without_javascript_a_stranger_connects_on_a_redirect_host(
     stranger = visitor(java_script_enabled=False)
     page = stranger.open(link)
     page.get_by_role("button", name="Connect with OAuth").click()
+    expect(page.locator("#continue")).to_have_attribute("href", re.compile(f"^{re.escape(sandbox_url(product))}/"))
     page.locator("#continue").click()
     stranger.consent()
     expect(page.get_by_role("heading", level=1)).to_contain_text("is connected")

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('integrations', '0004_discovered'),
+        ('integrations', '0005_add_browser_seen'),
     ]
 
     operations = [
