@@ -33,6 +33,16 @@ class SecretInput(forms.PasswordInput):
         return context
 
 
+class MaskedInput(SecretInput):
+    """The same for one secret among many fields: dots by CSS, so that no browser takes the form for a login."""
+
+    input_type = "text"
+
+    def __init__(self, attrs: dict[str, Any] | None = None, *, stored_hint: str = "") -> None:
+        own = {"class": "g-masked"} if not attrs else {**attrs, "class": f"{attrs.get('class', '')} g-masked"}
+        super().__init__({**own, "autocomplete": "off"}, stored_hint=stored_hint)
+
+
 class SecretTextarea(forms.Textarea):
     """A write-only secret of many lines: never rendered back; blank keeps the stored one.
 

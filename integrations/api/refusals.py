@@ -22,6 +22,7 @@ from integrations.providers.registry import ProviderNotFound
 from integrations.providers.rendering import ParameterRefused
 from integrations.providers.scope_rules import ScopesRefused
 from integrations.providers.setup import InvalidSetup
+from integrations.providers.strict_yaml import UnreadableYAML
 from workspaces.rate_limits import RateLimited
 
 # Codes of FlowRefused that blame one value of the body.
@@ -88,6 +89,9 @@ def _has_dependants(error: HasDependants) -> Problem:
 REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     InvalidDefinition: _invalid,
     InvalidSetup: _invalid,
+    UnreadableYAML: lambda error: _one_field(
+        "yaml", f"Line {error.line}: {error.message}" if error.line else error.message
+    ),
     ScopesRefused: lambda error: _one_field("additional_scopes", error.message),
     ParameterRefused: lambda error: _one_field(f"parameters.{error.key}", error.message),
     ChoicesRefused: lambda error: Problem(

@@ -53,7 +53,7 @@ def test_a_custom_provider_from_nothing_to_disconnected(
     expect(page.get_by_role("heading", level=1)).to_have_text("Add custom OAuth provider")
 
     base = sandbox_url(product)
-    page.get_by_label("Name", exact=True).fill("Own Server")
+    page.locator("#provider-form").get_by_label("Name", exact=True).fill("Own Server")
     page.get_by_label("Authorization endpoint").fill("not an address")
     with person.expecting(422):
         page.get_by_role("button", name="Continue").last.click()
@@ -68,18 +68,20 @@ def test_a_custom_provider_from_nothing_to_disconnected(
 
     client_id, client_secret = sandbox_clients.authorization_code
     expect(page.get_by_label("Redirect URI")).to_have_value(f"{product.url}/oauth/callback")
-    page.get_by_label("Client ID").fill(client_id)
-    page.get_by_label(CLIENT_SECRET).fill(client_secret)
+    page.locator("#id_client_id").fill(client_id)
+    page.locator("#id_client_secret").fill(client_secret)
     person.look()
     page.get_by_role("button", name="Continue").last.click()
-    expect(page.get_by_role("textbox", name="Base scopes")).to_be_visible()
+    expect(page.get_by_role("button", name="Add scope")).to_be_visible()
     page.get_by_role("button", name="Back").click()
-    expect(page.get_by_label("Client ID")).to_have_value(client_id)
+    expect(page.locator("#id_client_id")).to_have_value(client_id)
     assert client_secret not in page.content()
     page.get_by_role("button", name="Continue").last.click()
-    page.get_by_role("textbox", name="Base scopes").fill("profile")
-    page.keyboard.press("Enter")
-    page.get_by_role("textbox", name="Default scopes").fill("notes:read")  # left in the input: it counts
+    page.get_by_role("button", name="Add scope").click()
+    page.locator("#id_scopes-0-name").fill("profile")
+    page.locator("#id_scopes-0-required").check()
+    page.get_by_role("button", name="Add scope").click()
+    page.locator("#id_scopes-1-name").fill("notes:read")
     person.look()
     page.get_by_role("button", name="Add provider").click()
 

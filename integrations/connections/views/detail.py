@@ -17,6 +17,7 @@ from integrations.connections.accounts import account_name, keep_account
 from integrations.connections.changes import NameTaken, make_default, rename_connection
 from integrations.connections.forms import ConnectLinkForm, NewConnectionForm, RenameForm
 from integrations.connections.integration_page import IntegrationPage, load_page
+from integrations.connections.provider_versions import version_note
 from integrations.connections.usage import DAY, activity_page, readers, renewals
 from integrations.connections.views.header import actor_of, page_context
 from integrations.connections.views.removal import disconnect_removal
@@ -70,6 +71,7 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         "headline": overview_words.headline(shown, page.now),
         "token": token,
         "has_token": token is not None,
+        "version_note": version_note(page.spec, shown, page.workspace),
         "parameters": overview_words.shown_parameters(page.spec, shown) if shown else [],
         "metadata": shown_metadata(page.spec, shown.metadata) if shown else [],
         "due_at": due,
