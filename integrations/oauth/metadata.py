@@ -123,7 +123,7 @@ def parse_server_metadata(
     if not isinstance(stated, str) or not stated:
         raise MetadataRefused("metadata_no_issuer")
     if not same_issuer(stated, issuer):
-        raise MetadataRefused("metadata_issuer_mismatch", f"The document says: {stated}")
+        raise MetadataRefused("metadata_issuer_mismatch", f"The document says “{stated}”.")
     if len(stated) > MAX_ISSUER:
         raise MetadataRefused("issuer_refused", f"It is longer than {MAX_ISSUER} characters.")
     read = _Reader(document, allowed_hosts)
@@ -154,7 +154,7 @@ def parse_resource_metadata(
     """
     stated = document.get("resource")
     if not isinstance(stated, str) or not _covers(stated, resource):
-        description = f"The document says: {stated}" if isinstance(stated, str) else ""
+        description = f"The document says “{stated}”." if isinstance(stated, str) else ""
         raise MetadataRefused("metadata_resource_mismatch", description)
     read = _Reader(document, allowed_hosts)
     # An issuer has no query (RFC 8414 §2).

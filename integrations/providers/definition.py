@@ -10,7 +10,7 @@ Errors are a dict field → sentences, the same for the form, the API and the ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -73,10 +73,21 @@ def _text(limit: int) -> type_Reader:
 def _choice(*choices: str) -> type_Reader:
     def read(value: Any) -> str:
         if not isinstance(value, str) or value not in choices:
-            raise _Wrong(f"Choose one of: {', '.join(repr(choice) for choice in choices)}.")
+            raise _Wrong(_bare_word(value, choices) or f"Choose one of: {', '.join(map(repr, choices))}.")
         return value
 
     return read
+
+
+def _bare_word(value: Any, choices: Iterable[str]) -> str:
+    """What to do about a choice that YAML 1.1 read as true or false, since it stood there without quotes."""
+    if not isinstance(value, bool):
+        return ""
+    words = ("on", "yes", "y", "true") if value else ("off", "no", "n", "false")
+    return next(
+        (f'Put it in quotes: "{word}". YAML reads a bare {word} as {words[-1]}.' for word in words if word in choices),
+        "",
+    )
 
 
 def _boolean(value: Any) -> bool:
@@ -93,7 +104,7 @@ def _seconds(value: Any) -> int:
 
 def _items(value: Any) -> list[Any]:
     if not isinstance(value, list | tuple):
-        raise _Wrong(f"Write a list, not {_kind(value)}.")
+        raise _Wrong(f"Write a list, such as [first, second], not {_kind(value)}.")
     if len(value) > MAX_ITEMS:
         raise _Wrong(f"At most {MAX_ITEMS} entries fit here.")
     return list(value)
@@ -177,8 +188,9 @@ def _in_entry(name: object, read: type_Reader, value: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return "nothing" if value is None else names.get(type(value), "this")
+    names: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "text"}
+    names |= {list: "a list", dict: "an object", type(None): "nothing"}
+    return names.get(type(value), "something else")
 
 
 def _parameter(**values: Any) -> Parameter:
@@ -190,19 +202,24 @@ def _parameter(**values: Any) -> Parameter:
     return Parameter(**{**usual, **values})
 
 
-_SCOPE_LIST = _entries(
+_SCOPE_OBJECTS = _entries(
     {"name": _text(500), "required": _boolean, "description": _text(300)}, ("name",), ScopeDefinition
 )
 _PATTERN_LIST = _entries({"pattern": _text(300), "description": _text(300)}, ("pattern",), ScopePattern)
 
 
+def _scope_list(value: Any) -> Any:
+    """Scopes, each an object or its name alone."""
+    return _SCOPE_OBJECTS([{"name": item} if isinstance(item, str) else item for item in _items(value)])
+
+
 def _scopes(value: Any) -> Any:
     """A list for every grant type, or an object by grant type; `_by_grant_type` makes one form of both."""
     if not isinstance(value, Mapping):
-        return _SCOPE_LIST(value)
+        return _scope_list(value)
     for key in value:
         _choice(*GrantType.values)(key)
-    return {GrantType(key): _in_entry(key, _SCOPE_LIST, item) for key, item in value.items()}
+    return {GrantType(key): _in_entry(key, _scope_list, item) for key, item in value.items()}
 
 
 def _base_scopes(value: Any) -> Any:
@@ -241,9 +258,7 @@ _FIELDS: dict[str, type_Reader] = {
     "api_base_url": _text(2000),
     "scopes": _scopes,
     "base_scopes": _base_scopes,
-    "suggested_scopes": lambda value: _SCOPE_LIST(
-        [{"name": item} if isinstance(item, str) else item for item in _items(value)]
-    ),
+    "suggested_scopes": _scope_list,
     "scope_separator": _choice(*SCOPE_SEPARATORS),
     "allow_scope_customization": _boolean,
     "allow_additional_scopes": _boolean,

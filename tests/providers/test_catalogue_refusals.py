@@ -43,14 +43,15 @@ def test_a_good_file_loads(tmp_path: Path) -> None:
 REFUSED = [
     ("colour: red", "colour", "not a field of a provider"),
     # YAML 1.1 reads a bare off as false.
-    ("pkce: off", "pkce", "Choose one of: 'S256', 'off'"),
+    ("pkce: off", "pkce", 'Put it in quotes: "off".'),
+    ("pkce: yes", "pkce", "Choose one of: 'S256', 'off'"),
     ("pkce: plain", "pkce", "Choose one of: 'S256', 'off'"),
     ("name: 42", "name", "Write text (in quotes in a YAML file), not a number."),
     ("name: ''", "name", "Enter a name."),
     ("grant_types: []", "grant_types", "at least one"),
     ("grant_types: [password]", "grant_types", "Choose one of"),
     ("grant_types: [authorization_code, authorization_code]", "grant_types", "once"),
-    ("grant_types: authorization_code", "grant_types", "Write a list"),
+    ("grant_types: authorization_code", "grant_types", "Write a list, such as [first, second], not text."),
     ("token_endpoint: ''", "token_endpoint", "Enter the token endpoint."),
     ("authorization_endpoint: ''", "authorization_endpoint", "Enter the authorization endpoint"),
     ("token_endpoint: http://acme.example.com/token", "token_endpoint", "http://"),
@@ -75,7 +76,7 @@ REFUSED = [
     ("scopes: {client_credentials: [{name: a}]}", "scopes", "Add the grant type client_credentials"),
     ("allowed_scope_patterns: [{pattern: '('}]", "allowed_scope_patterns", "not a regular expression"),
     # Would take for ever on a long scope.
-    ("denied_scope_patterns: [{pattern: '(a+)+b'}]", "denied_scope_patterns", "repetition"),
+    ("denied_scope_patterns: [{pattern: '(a+)+b'}]", "denied_scope_patterns", "Repeat one set of characters instead"),
     ("parameters: [{key: 1shop, label: Shop}]", "parameters", "beginning with a letter"),
     ("parameters: [{key: shop, label: S}, {key: shop, label: T}]", "parameters", "used twice"),
     ("parameters: [{key: shop, label: S, type: dropdown}]", "parameters", "options of its dropdown"),
