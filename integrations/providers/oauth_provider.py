@@ -276,6 +276,11 @@ def register(*provider_ids: str) -> Callable[[type_Provider], type_Provider]:
     return decorate
 
 
+def registered_classes() -> Mapping[tuple[str, GrantType], type[OAuthProvider]]:
+    """The registered subclasses by provider and grant type."""
+    return dict(_deviating)
+
+
 def provider_for(spec: ProviderSpec, grant_type: str) -> OAuthProvider:
     """The provider for a grant type, by its own class where one is registered. Raises ValueError for other grants."""
     grant = GrantType(grant_type)

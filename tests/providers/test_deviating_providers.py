@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from django.core.checks import run_checks
 
 from integrations.models import GrantType
 from integrations.oauth.client import AuthorizationServer, OAuthClient
@@ -21,8 +25,11 @@ from integrations.providers.oauth_provider import (
     ClientCredentialsOAuthProvider,
     provider_for,
     register,
+    registered_classes,
 )
 from tests.servers.scripted import ScriptedServer
+
+REGISTERED = dict(registered_classes())  # before the fixture below empties it
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +115,58 @@ def test_the_guides_table_names_every_field_for_deviations() -> None:
     assert missing == []
 
 
-def test_the_guide_and_the_package_name_the_same_subclasses() -> None:
-    modules = {path.stem for path in Path(deviations.__file__).parent.glob("[!_]*.py")}
-    assert modules == set(deviations.__all__)
+def test_every_subclass_is_explained_where_people_look() -> None:
     documented = GUIDE.partition("## A subclass for what no field can say")[2].casefold()
-    assert [name for name in modules if name not in documented] == []
+    modules = sorted(path.stem for path in Path(deviations.__file__).parent.glob("[!_]*.py"))
+    assert "slack" in modules
     for name in modules:
-        assert "No field of a definition can say" in str(getattr(deviations, name).__doc__)
+        file = f"integrations/providers/deviations/{name}.py"
+        module = import_module(f"{deviations.__name__}.{name}")
+        assert name in documented, (
+            f"Name the provider of {file} in docs/providers.md, in the first sentence under "
+            f"“A subclass for what no field can say”: the text there has to contain “{name}”."
+        )
+        assert "No field of a definition can say" in str(module.__doc__), (
+            f"Say in the module docstring of {file} why no field suffices, in a sentence that begins with "
+            "“No field of a definition can say”."
+        )
+        assert f"    {name} " in str(deviations.__doc__), (
+            f"Add a line for {name} to the list in the docstring of integrations/providers/deviations/__init__.py: "
+            f"“    {name}  what it does”."
+        )
+
+
+def test_every_module_of_the_package_is_imported_when_the_app_is_ready() -> None:
+    script = "import django; django.setup(); import sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    modules = {f"{deviations.__name__}.{path.stem}" for path in Path(deviations.__file__).parent.glob("[!_]*.py")}
+    assert modules
+    assert modules <= set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "remedy"),
+    [
+        ("githubb", 'there is no catalogue/githubb.yaml. Write "github" if you meant that.'),
+        ("nothing_of_that_name", "add catalogue/nothing_of_that_name.yaml, or correct the id."),
+        ("jamf", "add authorization_code to grant_types in catalogue/jamf.yaml, or choose another base."),
+    ],
+)
+def test_the_system_check_finds_a_subclass_that_would_never_run(provider_id: str, remedy: str) -> None:
+    assert run_checks(tags=["catalogue"]) == []
+
+    @register(provider_id)
+    class Acme(AuthorizationCodeOAuthProvider):
+        pass
+
+    [found] = run_checks(tags=["catalogue"])
+    assert (found.id, found.obj) == ("integrations.E002", __name__)
+    assert found.msg == f'@register("{provider_id}") on Acme (authorization_code): {remedy}'
+
+
+def test_the_classes_of_the_package_are_registered_for_providers_of_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(oauth_provider, "_deviating", REGISTERED)
+    assert len(REGISTERED) >= 5
+    assert run_checks(tags=["catalogue"]) == []

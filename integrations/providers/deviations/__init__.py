@@ -1,4 +1,5 @@
-"""Providers that deviate in ways that no field of a definition can say: one module each, loaded when the app is ready.
+"""Providers that deviate in ways that no field of a definition can say: one module each. Whatever
+is in this folder is imported when the app is ready.
 
     slack       identity of a person in a workspace, revocation by an API method, its words for a stale token
     github      revocation per app at the API, tokens of GitHub Apps that carry no scopes
@@ -10,6 +11,8 @@ Where a field suffices there is no class: tests/providers/quirks shows it for Fi
 Zoho.
 """
 
-from integrations.providers.deviations import github, google, microsoft, salesforce, slack
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["github", "google", "microsoft", "salesforce", "slack"]
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)

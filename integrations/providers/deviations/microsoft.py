@@ -31,30 +31,27 @@ from integrations.providers.oauth_provider import (
 )
 from integrations.providers.rendering import ParameterRefused
 
-MICROSOFT_IDS = (
+WITH_BOTH_GRANTS = (
     "azure_blob_storage",
     "azure_log_analytics",
     "azure_management",
     "microsoft",
-    "microsoft_ads",
     "microsoft_defender_endpoint",
     "microsoft_defender_xdr",
     "microsoft_entra",
     "microsoft_excel",
     "microsoft_graph",
-    "microsoft_people",
-    "microsoft_planner",
     "microsoft_power_bi",
     "microsoft_powerpoint",
     "microsoft_sentinel",
     "microsoft_teams",
-    "microsoft_teams_bot",
     "microsoft_word",
-    "one_note",
     "onedrive",
     "outlook",
     "sharepoint_online",
 )
+OF_PEOPLE_ONLY = ("microsoft_ads", "microsoft_people", "microsoft_planner", "one_note")
+OF_SERVICES_ONLY = ("microsoft_teams_bot",)
 TENANT = "tenant"
 TENANTS_OF_PEOPLE = frozenset({"common", "organizations", "consumers"})
 DEFAULT_SCOPE = "/.default"
@@ -89,7 +86,7 @@ _MEANINGS: dict[int, tuple[type[OAuthError], str]] = {
 }
 
 
-@register(*MICROSOFT_IDS)
+@register(*WITH_BOTH_GRANTS, *OF_PEOPLE_ONLY)
 class MicrosoftProvider(AuthorizationCodeOAuthProvider):
     """On behalf of a person."""
 
@@ -104,7 +101,7 @@ class MicrosoftProvider(AuthorizationCodeOAuthProvider):
             return super().refresh_token(*args, **kwargs)
 
 
-@register(*MICROSOFT_IDS)
+@register(*WITH_BOTH_GRANTS, *OF_SERVICES_ONLY)
 class MicrosoftServiceProvider(ClientCredentialsOAuthProvider):
     """A service principal."""
 
