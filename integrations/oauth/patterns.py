@@ -55,16 +55,16 @@ def _ways(tree: Iterable[tuple[Any, Any]], *, inside_repeat: bool) -> int:
             least, most, body = argument
             if inside_repeat and least != most:
                 raise PatternRefused(
-                    "A repetition or option inside a repetition is not supported. Repeat one set of characters instead: "
-                    "[a-z.]+ for ([a-z]+\\.?)+."
+                    "A repetition or option inside a repetition is not supported. Repeat one set of characters "
+                    "instead: [a-z.]+ for ([a-z]+\\.?)+."
                 )
             ways *= min(int(most), LONGEST_TEXT) - min(int(least), LONGEST_TEXT) + 1
             ways *= _ways(body, inside_repeat=inside_repeat or most > 1)
         elif operator is _constants.BRANCH:
             if inside_repeat:
                 raise PatternRefused(
-                    "Alternatives inside a repetition are not supported. Repeat one set of characters instead: [ab]+ for "
-                    "(a|b)+."
+                    "Alternatives inside a repetition are not supported. Repeat one set of characters instead: "
+                    "[ab]+ for (a|b)+."
                 )
             ways *= sum(_ways(branch, inside_repeat=False) for branch in argument[1])
         elif operator is _constants.SUBPATTERN:

@@ -14,6 +14,7 @@ from integrations.oauth.client import ClientAuthMethod as ClientAuth
 from integrations.oauth.scopes import ScopeComparison, ScopePattern
 
 __all__ = [
+    "CATEGORIES",
     "CLIENT_ID",
     "CLIENT_SECRET",
     "DEFAULT_PARAMETER_PATTERN",
@@ -32,6 +33,35 @@ __all__ = [
 ]
 
 DEFAULT_PARAMETER_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*"
+# What a built-in provider's category may be; a workspace's own provider says anything.
+CATEGORIES = (
+    "Advertising and marketing",
+    "Analytics",
+    "Cloud and infrastructure",
+    "Commerce",
+    "Communication",
+    "CRM",
+    "Customer support",
+    "Data",
+    "Design",
+    "Development",
+    "Device management",
+    "Education",
+    "Files and documents",
+    "Finance",
+    "Forms and scheduling",
+    "Gaming",
+    "Health and fitness",
+    "HR",
+    "Identity",
+    "MCP servers",
+    "Media and streaming",
+    "Monitoring and security",
+    "Productivity",
+    "Project management",
+    "Social",
+    "Testing",
+)
 # Parameters of these keys are the client's credentials, asked for each connection instead of kept by the integration.
 CLIENT_ID, CLIENT_SECRET = "client_id", "client_secret"
 

@@ -70,7 +70,11 @@ def _load(folder: Path, base_urls: tuple[tuple[str, str], ...]) -> Mapping[str, 
     specs: dict[str, ProviderSpec] = {}
     files: dict[str, str] = {}
     problems: list[CatalogueProblem] = []
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("*.[yY]*[mM][lL]")):
+        if path.suffix != ".yaml":
+            message = f"Rename it to {path.stem}.yaml: a file with another ending is not read."
+            problems.append(CatalogueProblem(path.name, "file", message))
+            continue
         try:
             spec = _read_file(path, dict(base_urls))
         except CatalogueError as error:

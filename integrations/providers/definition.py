@@ -30,6 +30,7 @@ from integrations.providers.base import (
     ScopeDefinition,
     ScopePattern,
 )
+from integrations.providers.catalogue_rules import broken_catalogue_rules
 from integrations.providers.definition_rules import broken_rules
 
 MAX_ITEMS = 200
@@ -389,9 +390,12 @@ def _read(
 ) -> ProviderSpec:
     spec, errors = _build(definition, fields, provider_id=provider_id, custom=custom)
     # Rules are judged even when some field could not be read, so that one try shows every error.
-    for field, sentences in broken_rules(spec, allowed_hosts=allowed_hosts).items():
-        if field not in errors:
-            errors[field] = sentences
+    broken = broken_rules(spec, allowed_hosts=allowed_hosts)
+    if not custom:
+        for field, sentences in broken_catalogue_rules(spec).items():
+            broken.setdefault(field, []).extend(sentences)
+    for field, sentences in broken.items():
+        errors.setdefault(field, sentences)
     if errors:
         raise InvalidDefinition(errors)
     return spec

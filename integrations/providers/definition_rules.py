@@ -264,14 +264,15 @@ def _parameter_pattern(parameter: Parameter) -> type_Found:
 
 def _placeholders(spec: ProviderSpec) -> type_Found:
     known = {parameter.key for parameter in placeholder_parameters(spec)} | {item.key for item in spec.config_values}
-    for field, text in _templates(spec):
+    for field, text in templates_of(spec):
         for key in placeholders(text):
             # The client id is no secret, and some APIs want it beside the token.
             if key not in known and not (field in _HEADER_MAPS and key == CLIENT_ID):
                 yield field, f"Add a parameter with the key “{key}”, or remove {{{{{key}}}}}."
 
 
-def _templates(spec: ProviderSpec) -> Iterator[tuple[str, str]]:
+def templates_of(spec: ProviderSpec) -> Iterator[tuple[str, str]]:
+    """Every text in which `{{key}}` may stand, with its field."""
     for field in ENDPOINT_FIELDS:
         yield field, str(getattr(spec, field))
     for field in _TEMPLATE_MAPS:

@@ -11,8 +11,9 @@ from integrations.providers.catalogue import CATALOGUE_FOLDER
 
 IDS = tuple(sorted(path.stem for path in CATALOGUE_FOLDER.glob("*.yaml")))
 SANDBOX = "http://127.0.0.1:8001"
+HERE = "tests/providers/catalogue_examples.py"
 
-# By key, or by provider and key where a pattern wants something else.
+# By key, or by provider and key where a pattern wants something else: that one wins.
 PARAMETERS: dict[str | tuple[str, str], str] = {
     "domain": "id.example.com",
     "subdomain": "acme",
@@ -53,7 +54,9 @@ ZOHO = {
 
 
 def example(spec: ProviderSpec, parameter: Parameter) -> str:
-    """A value that the parameter takes. Raises KeyError for a new one: add it here."""
+    """A value that the parameter takes. Raises KeyError for a new one: it says what to add."""
+    if (own := PARAMETERS.get((spec.provider_id, parameter.key))) is not None:
+        return own
     if parameter.type == "dropdown":
         return parameter.default or parameter.options[0]
     if parameter.key in (CLIENT_ID, CLIENT_SECRET):
@@ -62,7 +65,12 @@ def example(spec: ProviderSpec, parameter: Parameter) -> str:
         return PARAMETERS["tenant"]  # the usual default is for people only
     if parameter.default or parameter.optional:
         return parameter.default
-    return PARAMETERS.get((spec.provider_id, parameter.key)) or PARAMETERS[parameter.key]
+    if parameter.key in PARAMETERS:
+        return PARAMETERS[parameter.key]
+    raise KeyError(
+        f"The parameter “{parameter.key}” of {spec.provider_id} has no example. Add a value that fits its pattern to "
+        f'PARAMETERS in {HERE}: ("{spec.provider_id}", "{parameter.key}"): "…".'
+    )
 
 
 def example_parameters(spec: ProviderSpec) -> dict[str, str]:
@@ -70,8 +78,15 @@ def example_parameters(spec: ProviderSpec) -> dict[str, str]:
 
 
 def told(spec: ProviderSpec, field: str) -> tuple[str, str]:
-    """What a provider says in a field that its file keeps, and what is kept of it."""
-    return TOLD[spec.provider_id, field] if (spec.provider_id, field) in TOLD else ZOHO[field]
+    """What a provider says in a field that its file keeps, and what is kept of it. Raises KeyError for a new one."""
+    if (spec.provider_id, field) in TOLD:
+        return TOLD[spec.provider_id, field]
+    if spec.provider_id.startswith("zoho") and field in ZOHO:
+        return ZOHO[field]
+    raise KeyError(
+        f"The field “{field}”, which {spec.provider_id} keeps (metadata), has no example. Add what the provider says "
+        f'and what is kept of it to TOLD in {HERE}: ("{spec.provider_id}", "{field}"): ("…", "…").'
+    )
 
 
 def example_callback(spec: ProviderSpec) -> list[tuple[str, str]]:

@@ -12,10 +12,12 @@ from django.core.management.base import SystemCheckError
 
 from integrations.providers import catalogue as catalogue_module
 from integrations.providers.catalogue import CatalogueError, load_catalogue
+from integrations.providers.definition import read_definition
 
 GOOD = """\
 provider_id: acme
 name: Acme
+category: Testing
 grant_types: [authorization_code]
 authorization_endpoint: https://acme.example.com/authorize
 token_endpoint: https://acme.example.com/token
@@ -84,6 +86,19 @@ REFUSED = [
     ("parameters: [{key: s, label: S, type: dropdown, options: [a], default: b}]", "parameters", "default"),
     ("parameters: [{key: s, label: S, pattern: '[a'}]", "parameters", "not a regular expression"),
     ("config_values: [{key: k, label: K, value: v, visible: false}]", "config_values", "Password parameter"),
+    # What only files of the catalogue have to keep to.
+    ("category: Toys", "category", "Choose one of: Advertising and marketing, "),
+    ("category:", "category", "Choose one of: "),
+    ("allowed_scope_patterns: [{pattern: 'write:.*'}]", "scopes", "“read” is not one this provider allows"),
+    ("denied_scope_patterns: [{pattern: 'read'}]", "scopes", "“read” is not permitted"),
+    ("scopes: {authorization_code: [b]}\nallowed_scope_patterns: [{pattern: a}]", "scopes", "“b” is not one"),
+    (
+        "allowed_scope_patterns: [{pattern: read}]\nsuggested_scopes: [{name: write, description: Write}]",
+        "suggested_scopes",
+        "“write” is not one this provider allows. Expected: read. Correct the scope",
+    ),
+    ("suggested_scopes: [write]", "suggested_scopes", "Describe “write”"),
+    ("parameters: [{key: shop, label: Shop}]", "parameters", "Remove “shop”, or write {{shop}} where"),
     ("refresh_margin_seconds: 0", "refresh_margin_seconds", "whole seconds"),
     ("docs_url: javascript:alert(1)", "docs_url", "https://"),
     ("base_url_setting: SECRET_KEY", "base_url_setting", "SANDBOX_BASE_URL"),
@@ -106,6 +121,43 @@ def test_a_file_is_refused_with_its_name_the_key_and_what_to_do(
             kept.append(old)
     found = problems_of(write(tmp_path, "\n".join([*kept, line])))
     assert any(problem.startswith(f"acme.yaml: {key}: ") and words in problem for problem in found), found
+
+
+@pytest.mark.parametrize("name", ["acme.yml", "acme.YAML", "acme.YML"])
+def test_a_file_with_another_ending_is_not_passed_by(tmp_path: Path, name: str) -> None:
+    found = problems_of(write(tmp_path, GOOD, name))
+    assert found == [f"{name}: file: Rename it to acme.yaml: a file with another ending is not read."]
+
+
+UNASKED = """\
+parameters:
+  - {key: host, label: Host}
+  - {key: subject, label: Acts as, optional: true}
+config_values:
+  - {key: api, label: API, helper: lower_case_host(host)}
+api_base_url: https://{{api}}.example.com
+"""
+
+
+def test_a_parameter_is_used_by_a_helper_too_and_an_optional_one_may_be_for_a_subclass(tmp_path: Path) -> None:
+    assert load_catalogue(write(tmp_path, GOOD + UNASKED))["acme"].parameters
+    [found] = problems_of(write(tmp_path, GOOD + UNASKED.replace(", optional: true", "")))
+    assert found.startswith("acme.yaml: parameters: Remove “subject”")
+
+
+def test_a_workspaces_own_provider_keeps_to_none_of_that() -> None:
+    definition = {
+        "name": "Acme",
+        "category": "Toys",
+        "grant_types": ["client_credentials"],
+        "token_endpoint": "https://acme.example.com/token",
+        "scopes": ["read"],
+        "suggested_scopes": ["write"],
+        "allowed_scope_patterns": [{"pattern": "admin"}],
+        "parameters": [{"key": "shop", "label": "Shop"}],
+    }
+    spec = read_definition(definition, provider_id="custom_acme", allowed_hosts=[])
+    assert (spec.category, spec.default_scopes("client_credentials")) == ("Toys", ("read",))
 
 
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
