@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from integrations.api.problems import FieldError
+from integrations.api.schemas.base import LIST, OBJECT, TEXT
 
 _WORDS = {
     "missing": "This field is required.",
@@ -35,6 +36,8 @@ _LIMITS = {
 }
 # The names of the endpoints' body arguments, which no caller knows.
 _BODY_ARGUMENTS = frozenset({"body"})
+# Parts of a path that name no field: alternative forms, and that a key itself is wrong.
+_NO_FIELDS = frozenset({TEXT, LIST, OBJECT, "[key]"})
 
 
 def field_errors(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
@@ -43,7 +46,7 @@ def field_errors(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
-    location, *path = [str(part) for part in error["loc"]]
+    location, *path = [str(part) for part in error["loc"] if part not in _NO_FIELDS]
     if location == "body" and path and path[0] in _BODY_ARGUMENTS:
         path = path[1:]
     return FieldError(".".join(path), _message(error), location)

@@ -111,6 +111,43 @@ def test_a_definition_that_cannot_work_is_422(change: dict[str, Any], field: str
     assert not CustomProvider.objects.exists()
 
 
+LISTS = "Send a list of scopes, or an object with such a list for each grant type."
+ENTRY = "Send a scope's name, or an object with name, required and description."
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"scopes": "profile"}, "scopes", LISTS),
+        ({"scopes": 7}, "scopes", LISTS),
+        ({"scopes": ["read", 7]}, "scopes.1", ENTRY),
+        ({"scopes": [{"nam": "read"}]}, "scopes.0.name", "This field is required."),
+        ({"scopes": {"client_credentials": "read"}}, "scopes.client_credentials", "Send a list."),
+        ({"scopes": {"client_credentials": [7]}}, "scopes.client_credentials.0", ENTRY),
+        ({"scopes": {"password": []}}, "scopes.password", "Send one of 'authorization_code' or 'client_credentials'."),
+        ({"suggested_scopes": [7]}, "suggested_scopes.0", ENTRY),
+        ({"suggested_scopes": [{}]}, "suggested_scopes.0.name", "This field is required."),
+        ({"base_scopes": "read"}, "base_scopes", LISTS.replace("scopes,", "scopes' names,")),
+        ({"base_scopes": [7]}, "base_scopes.0", "Send text."),
+    ],
+)
+def test_a_value_of_several_forms_is_refused_once_in_words_that_name_them(
+    change: dict[str, Any], field: str, message: str, api: ApiClient
+) -> None:
+    errors = api.post("/providers", {**BILLING, **change}).json()["errors"]
+    assert [error["message"] for error in errors if error["field"] == field] == [message]
+    assert all(error["field"] == field or error["field"].endswith(".nam") for error in errors)
+    assert "Shape" not in str(errors)
+
+
+@pytest.mark.parametrize("scopes", [["read"], {"authorization_code": ["read"], "client_credentials": ["read"]}])
+def test_a_scope_may_be_its_name_alone(scopes: Any, api: ApiClient) -> None:
+    made = api.post("/providers", {**BILLING, "scopes": scopes, "suggested_scopes": ["write"]})
+    assert made.status_code == 201
+    assert made.json()["scopes"] == [{"name": "read", "required": False, "description": ""}]
+    assert made.json()["suggested_scopes"] == [{"name": "write", "required": False, "description": ""}]
+
+
 @pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("DELETE", ""), ("POST", "/publish")])
 def test_built_in_providers_stay_as_they_are(method: str, path: str, api: ApiClient) -> None:
     response = api.call(method, f"/providers/github{path}", {"name": "x"} if method == "PATCH" else None)

@@ -7,6 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Names of a value's alternative forms. They stand in the path of an error, where no caller would understand them;
+# unlike names of fields they are in angle brackets, so that `validation` can leave them out.
+TEXT, LIST, OBJECT = "<text>", "<list>", "<object>"
+
 
 class Input(BaseModel):
     """A body: names that we don't know are refused, so that a typing error is not silently ignored."""

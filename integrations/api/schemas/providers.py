@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ConfigDict, Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
-from integrations.api.schemas.base import NEXT, Input, Output, example
+from integrations.api.schemas.base import LIST, NEXT, OBJECT, TEXT, Input, Output, example
 from integrations.models import GrantType
 from integrations.oauth.client import ClientAuthMethod
 from integrations.providers.base import MetadataSource
@@ -94,6 +95,31 @@ class MetadataShape(Input):
 
 ScopeLists = list[ScopeShape] | dict[GrantType, list[ScopeShape]]
 NameLists = list[str] | dict[GrantType, list[str]]
+
+
+def _form(value: Any) -> str | None:
+    """Which alternative a value is meant for, so that errors are about that one alone."""
+    if isinstance(value, Mapping | ScopeShape):
+        return OBJECT
+    return TEXT if isinstance(value, str) else LIST if isinstance(value, list) else None
+
+
+def _told_apart(expected: str) -> Discriminator:
+    return Discriminator(_form, custom_error_type="form", custom_error_message=expected)
+
+
+GivenScope = Annotated[
+    Annotated[str, Tag(TEXT), Field(max_length=500)] | Annotated[ScopeShape, Tag(OBJECT)],
+    _told_apart("Send a scope's name, or an object with name, required and description."),
+]
+GivenScopeLists = Annotated[
+    Annotated[list[GivenScope], Tag(LIST)] | Annotated[dict[GrantType, list[GivenScope]], Tag(OBJECT)],
+    _told_apart("Send a list of scopes, or an object with such a list for each grant type."),
+]
+GivenNameLists = Annotated[
+    Annotated[list[str], Tag(LIST)] | Annotated[dict[GrantType, list[str]], Tag(OBJECT)],
+    _told_apart("Send a list of scopes' names, or an object with such a list for each grant type."),
+]
 
 
 class ProviderOut(Output):
@@ -191,9 +217,11 @@ class ProviderChange(Input):
     userinfo_endpoint: Endpoint | None = None
     issuer: Annotated[str, Field(max_length=500)] | None = None
     api_base_url: Endpoint | None = None
-    base_scopes: NameLists | None = Field(default=None, description="The same as marking them required in `scopes`.")
-    suggested_scopes: list[str | ScopeShape] | None = None
-    scopes: ScopeLists | None = None
+    base_scopes: GivenNameLists | None = Field(
+        default=None, description="The same as marking them required in `scopes`."
+    )
+    suggested_scopes: list[GivenScope] | None = None
+    scopes: GivenScopeLists | None = None
     allow_scope_customization: bool | None = None
     allow_additional_scopes: bool | None = None
     scope_input_delimiter: Literal["space", "comma"] | None = None
