@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint fmt lock bench ci
+.PHONY: help install install-dev run test catalogue lint fmt lock bench ci
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ PARALLEL = -n $(shell $(PY) -c 'import os; print((os.cpu_count() or 1) + 1)') --
 
 test: install-dev  ## run the tests (ARGS="-k word" chooses some)
 	@$(PY) -m pytest $(PARALLEL) $(ARGS)
+
+# Under made-up production settings, so that a fresh clone needs none of its own.
+catalogue: install-dev  ## check the provider files and write their table into docs/providers.md
+	@$(PY) -m tests.runtime.deployment check --tag catalogue
+	@$(PY) -m tests.runtime.deployment provider_table --write
 
 lint: install-dev  ## style, types, direction of imports, migrations, deployment settings
 	$(PY) -m ruff check .

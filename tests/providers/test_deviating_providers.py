@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.checks import run_checks
@@ -18,8 +20,8 @@ from integrations.oauth.scopes import ScopeComparison
 from integrations.oauth.token_response import TokenResponseRules
 from integrations.outbound import client as outbound
 from integrations.providers import deviations, oauth_provider
-from integrations.providers.base import ProviderSpec
-from integrations.providers.catalogue import catalogue
+from integrations.providers.base import CATEGORIES, ProviderSpec
+from integrations.providers.catalogue import catalogue, load_catalogue
 from integrations.providers.oauth_provider import (
     AuthorizationCodeOAuthProvider,
     ClientCredentialsOAuthProvider,
@@ -81,7 +83,16 @@ def test_expressions_name_the_provider_and_the_kind_of_token() -> None:
 
 
 # --- what the guide says --------------------------------------------------------------------------------
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "providers.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "providers.md").read_text()
+ACME = """\
+provider_id: acme
+name: Acme
+category: Data
+grant_types: [authorization_code, client_credentials]
+authorization_endpoint: https://acme.example.com/authorize
+token_endpoint: https://acme.example.com/token
+"""
 
 
 def test_the_guides_example_works_as_it_stands(provider_server: ScriptedServer) -> None:
@@ -102,6 +113,46 @@ def test_the_guides_example_works_as_it_stands(provider_server: ScriptedServer) 
     assert provider.revoke(http, server, client, token="a-1", token_type_hint="access_token").result == "revoked"
     [request] = provider_server.to("/tokens/this")
     assert (request.method, request.headers["authorization"]) == ("DELETE", "Bearer a-1")
+
+
+def test_the_guides_example_is_in_our_style() -> None:
+    [example] = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    module = "integrations/providers/deviations/acme.py"
+    for command in (["check", "--quiet"], ["format", "--check", "--quiet"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", module, "-"]
+        judged = subprocess.run(ruff, input=example, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert judged.returncode == 0, judged.stdout + judged.stderr
+    namespace: dict[str, Any] = {"__name__": "deviations.acme"}
+    exec(compile(example, module, "exec"), namespace)  # noqa: S102 # our own text
+    signature = inspect.signature(namespace["AcmeProvider"].revoke)
+    assert signature == inspect.signature(AuthorizationCodeOAuthProvider.revoke)
+
+
+def test_the_guides_shapes_are_those_of_a_file(tmp_path: Path) -> None:
+    [shapes] = re.findall(r"### Shapes\n\n```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    (tmp_path / "acme.yaml").write_text(
+        f"{ACME}api_base_url: https://{{{{shop}}}}.example.com/{{{{region}}}}/{{{{company}}}}\n{shapes}"
+    )
+    spec = load_catalogue(tmp_path)["acme"]
+    assert [scope.name for scope in spec.scopes_for("authorization_code")] == ["read", "profile"]
+    assert (spec.parameters[0].options, spec.metadata[0].key) == (("eu", "us"), "company")
+    # The other form of `scopes`, which stands there as a comment.
+    lists = shapes.partition("# scopes:")[2].partition("suggested_scopes:")[0].replace("\n#", "\n")
+    (tmp_path / "acme.yaml").write_text(f"{ACME}scopes:{lists}")
+    assert load_catalogue(tmp_path)["acme"].base_scopes("authorization_code") == ("read",)
+
+
+def test_the_guide_names_every_category() -> None:
+    named = " ".join(GUIDE.partition("`category` is one of ")[2].partition("\n\n")[0].split())
+    assert named == f"{', '.join(CATEGORIES[:-1])} and {CATEGORIES[-1]}."
+
+
+def test_the_guide_sends_people_to_files_that_are_there() -> None:
+    table = GUIDE.partition("### Which file shows what")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    files = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+    assert len(files) >= 8
+    assert files <= set(catalogue())
 
 
 def test_the_guides_table_names_every_field_for_deviations() -> None:

@@ -21,7 +21,7 @@ def _without_sandbox(settings: Any) -> None:
 
 
 def test_the_documents_table_is_up_to_date() -> None:
-    """If this fails: manage.py provider_table --write."""
+    """If this fails: make catalogue."""
     document = DOCUMENT.read_text()
     assert document.count("\n| `") == len(catalogue())
     assert with_table(document, catalogue()) == document
