@@ -22,13 +22,14 @@ ALIAS = "filesystem"
 class Channel(filesystem.Channel):
     """A folder of messages; see the module."""
 
-    def _put(self, queue: str, message: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
         """Write a message under a name that nobody looks for, then give it the one that its queue is read by."""
+        del kwargs  # of no use to a folder
         folder = Path(self.data_folder_out)
         written = folder / f".{uuid.uuid4()}"
         named = folder / f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
         try:
-            written.write_bytes(dumps(message).encode())
+            written.write_bytes(dumps(payload).encode())
             os.replace(written, named)
         except OSError as error:
             written.unlink(missing_ok=True)
