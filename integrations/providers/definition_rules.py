@@ -33,6 +33,7 @@ from integrations.providers.parameters import (
     deciding_keys,
     endpoint_template,
     placeholder_parameters,
+    secret_keys,
 )
 from integrations.providers.rendering import (
     PLACEHOLDER,
@@ -168,6 +169,9 @@ def _config_values(spec: ProviderSpec) -> type_Found:
         yield from _key("config_values", item.key, seen)
         if bool(item.value) == bool(item.helper):
             yield "config_values", f"Give “{item.key}” either a value or a helper."
+        if item.value and placeholders(item.value):
+            # It would stand in for what may not be where it is used, such as a secret in a URL.
+            yield "config_values", f"Write the value of “{item.key}” out: it is used as it is, without placeholders."
         if item.helper:
             yield from _helper(spec, item)
         elif item.is_secret and not spec.custom:
@@ -189,6 +193,16 @@ def _secrets_elsewhere(spec: ProviderSpec) -> type_Found:
                 f"“{item.key}” would be sent to whatever host a connection names. Ask for it as a password parameter, "
                 "or write the host's last two labels out.",
             )
+
+
+def _secrets_in_browsers(spec: ProviderSpec) -> type_Found:
+    """Whoever may connect reads the address of the consent page, and the issuer is stored as it is."""
+    hidden = secret_keys(spec)
+    texts = [(field, str(getattr(spec, field))) for field in ("authorization_endpoint", "issuer")]
+    for field, text in (*texts, *(("authorization_params", text) for text in spec.authorization_params.values())):
+        for key in placeholders(text):
+            if key in hidden:
+                yield field, f"Remove {{{{{key}}}}}: it is a secret, and browsers see this. Use it in token parameters."
 
 
 def _helper(spec: ProviderSpec, item: ConfigValue) -> type_Found:
@@ -364,6 +378,7 @@ _RULES = (
     _parameters,
     _config_values,
     _secrets_elsewhere,
+    _secrets_in_browsers,
     _metadata,
     _placeholders,
     _patterns,

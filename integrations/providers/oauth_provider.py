@@ -11,7 +11,7 @@ standard ones are those of `integrations.oauth.grants`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -29,6 +29,8 @@ from integrations.providers.parameters import (
     awaits_metadata,
     endpoint_template,
     placeholder_parameters,
+    secret_keys,
+    static_values,
     with_config_values,
     with_helper_values,
 )
@@ -103,7 +105,9 @@ class OAuthProvider:
         method = self.spec.client_auth(integration.token_endpoint_auth_method)
         values = values or {}
         own = self.spec.asks_credentials
-        client_id = values.get(CLIENT_ID, "") if own else self._filled_in(integration.client_id, values)
+        # The client id is sent through browsers: what became secret since it was saved is not filled in.
+        hidden = secret_keys(self.spec)
+        client_id = values.get(CLIENT_ID, "") if own else self._filled_in(integration.client_id, values, but=hidden)
         if method is ClientAuth.PRIVATE_KEY_JWT:
             key = integration.signing_client_key(timezone.now())
             return OAuthClient(client_id, "", method, key.signing_key() if key is not None else None)
@@ -232,10 +236,10 @@ class OAuthProvider:
         # An optional parameter that stayed blank is not sent; what the definition itself leaves blank is.
         return {name: text for name, text in rendered.items() if text or not extra[name]}
 
-    def _filled_in(self, text: str, values: Mapping[str, str]) -> str:
+    def _filled_in(self, text: str, values: Mapping[str, str], *, but: Collection[str] = ()) -> str:
         """A credential with the parameters that it names; anything else in braces is part of it."""
-        text = with_config_values(self.spec, text)
-        return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+        known = {key: value for key, value in {**values, **static_values(self.spec)}.items() if key not in but}
+        return PLACEHOLDER.sub(lambda match: known.get(match[1], match[0]), text)
 
 
 class AuthorizationCodeOAuthProvider(OAuthProvider):

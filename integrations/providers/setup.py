@@ -16,8 +16,13 @@ from integrations.providers.base import ClientAuth, ProviderSpec
 from integrations.providers.client_keys import create_key
 from integrations.providers.endpoint_change import forget_tokens
 from integrations.providers.oauth_provider import provider_for
-from integrations.providers.parameters import admin_parameters, integration_parameters, without_config_values
-from integrations.providers.rendering import ParameterRefused, check_value
+from integrations.providers.parameters import (
+    admin_parameters,
+    integration_parameters,
+    secret_keys,
+    without_config_values,
+)
+from integrations.providers.rendering import ParameterRefused, check_value, placeholders
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
 from integrations.providers.service_account_key import KeyRefused, read_key_file
 from integrations.wake import wake_worker
@@ -188,7 +193,7 @@ def _read_setup(
             _collect(errors, "token_endpoint_auth_method", "Leave it out: an assertion signed with the key is sent.")
     else:
         if client_id or not spec.asks_credentials:
-            _collect(errors, "client_id", _client_id_problem(client_id))
+            _collect(errors, "client_id", _client_id_problem(spec, client_id))
         _collect(errors, "client_secret", _client_secret_problem(secret, clear=clear_client_secret))
         problem = _auth_method_problem(spec, grant_type, token_endpoint_auth_method)
         _collect(errors, "token_endpoint_auth_method", problem)
@@ -218,7 +223,9 @@ def _collect(errors: dict[str, list[str]], field: str, sentence: str) -> None:
         errors.setdefault(field, []).append(sentence)
 
 
-def _client_id_problem(client_id: str) -> str:
+def _client_id_problem(spec: ProviderSpec, client_id: str) -> str:
+    if hidden := [key for key in placeholders(client_id) if key in secret_keys(spec)]:
+        return f"Remove {{{{{hidden[0]}}}}}: it is a secret, and browsers see the client ID."
     if not client_id:
         return "Enter the client ID that the provider gave to your app."
     if len(client_id) > MAX_CLIENT_ID_LENGTH:
