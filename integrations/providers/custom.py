@@ -6,7 +6,7 @@ connection; a draft leaves connections on the version they were made with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +22,13 @@ from integrations.providers.definition import (
     read_definition,
     spec_from_definition,
 )
-from integrations.providers.endpoint_change import forget_secrets, integrations_of, moved_defaults, moves_secrets
+from integrations.providers.endpoint_change import (
+    forget_secrets,
+    integrations_of,
+    moved_defaults,
+    moves_secrets,
+    password_keys,
+)
 from integrations.providers.ids import custom_provider_id
 from integrations.providers.registry import current_version, spec_of
 from workspaces.audit import Actor, AuditAction, record
@@ -108,7 +114,9 @@ def update_custom_provider(
     with transaction.atomic():
         versions = _locked_versions(provider)
         newest = max(versions, key=lambda version: version.number)
-        spec = _checked(_merged(spec_of(newest), changes), provider_id=provider.provider_id)
+        merged, kept = _merged(spec_of(newest), changes)
+        spec = _checked(merged, provider_id=provider.provider_id)
+        _refuse_kept_secrets_elsewhere(spec_of(newest), spec, kept)
         _keep_used_grant_types(provider, spec)
         before = spec_of(current_version(versions))
         added = _add_version(provider, spec, number=newest.number + 1, draft=wants_draft, created_by=created_by)
@@ -170,27 +178,43 @@ def _checked(definition: Mapping[str, Any], *, provider_id: str) -> ProviderSpec
     return read_definition(definition, provider_id=provider_id, allowed_hosts=list(settings.OUTBOUND_ALLOWED_HOSTS))
 
 
-def _merged(spec: ProviderSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(spec: ProviderSpec, changes: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The whole definition with the changes, and the keys of config values whose stored secret it keeps."""
     definition = definition_of(spec)
     if "scopes" in changes or "base_scopes" in changes:
         # They say the same twice; what was not sent must not bring removed scopes back.
         definition.pop("base_scopes")
     merged = {**definition, **changes}
-    merged["config_values"] = _with_kept_secrets(spec, merged.get("config_values"))
-    return merged
+    merged["config_values"], kept = _with_kept_secrets(spec, merged.get("config_values"))
+    return merged, kept
 
 
-def _with_kept_secrets(spec: ProviderSpec, config_values: Any) -> Any:
+def _with_kept_secrets(spec: ProviderSpec, config_values: Any) -> tuple[Any, frozenset[str]]:
     """A secret config value that comes back blank keeps what is stored: nobody was shown it."""
     stored = {item.key: item.value for item in spec.config_values if item.is_secret and item.value}
     if not stored or not isinstance(config_values, list):
-        return config_values
-    return [
-        {**item, "value": stored[item["key"]]}
-        if isinstance(item, Mapping) and item.get("key") in stored and not item.get("value") and not item.get("helper")
-        else item
-        for item in config_values
-    ]
+        return config_values, frozenset()
+    kept = frozenset(item["key"] for item in config_values if _keeps_secret(item, stored))
+    filled = [{**item, "value": stored[item["key"]]} if _keeps_secret(item, stored) else item for item in config_values]
+    return filled, kept
+
+
+def _keeps_secret(item: Any, stored: Mapping[str, str]) -> bool:
+    """Whether an entry stands for what is stored: it names it, and says nothing else."""
+    return (
+        isinstance(item, Mapping)
+        and isinstance(item.get("key"), str)
+        and item["key"] in stored
+        and not item.get("value")
+        and not item.get("helper")
+    )
+
+
+def _refuse_kept_secrets_elsewhere(before: ProviderSpec, after: ProviderSpec, kept: Collection[str]) -> None:
+    """As the client secret is cleared when endpoints move: nobody has a secret sent to another host unseen."""
+    if kept and (moves_secrets(before, after) or moved_defaults(before, after)):
+        sentences = [f"Enter “{key}” again: the stored secret is not sent to another host." for key in sorted(kept)]
+        raise InvalidDefinition({"config_values": sentences})
 
 
 def _keep_used_grant_types(provider: CustomProvider, spec: ProviderSpec) -> None:
@@ -210,10 +234,13 @@ def _take_effect(
     detail: dict[str, Any],
 ) -> None:
     after = spec_of(current_version(versions))
+    passwords = password_keys(before, after)
     if moves_secrets(before, after):
-        detail = {**detail, "endpoint_changed": True, "connections": forget_secrets(provider)}
+        connections = forget_secrets(provider, passwords=passwords)
+        detail = {**detail, "endpoint_changed": True, "connections": connections}
     elif moved := moved_defaults(before, after):
-        detail = {**detail, "endpoint_changed": True, "connections": forget_secrets(provider, relying_on=moved)}
+        connections = forget_secrets(provider, passwords=passwords, relying_on=moved)
+        detail = {**detail, "endpoint_changed": True, "connections": connections}
     record(provider.workspace, AuditAction.PROVIDER_CHANGED, actor, target=provider, detail=detail)
 
 

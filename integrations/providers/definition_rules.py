@@ -29,7 +29,6 @@ from integrations.providers.base import (
 from integrations.providers.helpers import HelperRefused, read_call
 from integrations.providers.parameters import (
     ENDPOINT_FIELDS,
-    connection_parameters,
     deciding_keys,
     endpoint_template,
     placeholder_parameters,
@@ -180,17 +179,17 @@ def _config_values(spec: ProviderSpec) -> type_Found:
 
 
 def _secrets_elsewhere(spec: ProviderSpec) -> type_Found:
-    """A definition's own secret stays with hosts that the definition names."""
+    """A definition's own secret stays with hosts that the definition names, whoever else would name one."""
     try:
         deciding = deciding_keys(spec)
     except TemplateRefused:  # said beside the endpoint itself
         return
-    named_by_connection = deciding & {parameter.key for parameter in connection_parameters(spec)}
+    named_by_people = deciding & {parameter.key for parameter in spec.parameters}
     for item in spec.config_values:
-        if item.is_secret and named_by_connection:
+        if item.is_secret and named_by_people:
             yield (
                 "config_values",
-                f"“{item.key}” would be sent to whatever host a connection names. Ask for it as a password parameter, "
+                f"“{item.key}” would be sent to whatever host a parameter names. Ask for it as a password parameter, "
                 "or write the host's last two labels out.",
             )
 

@@ -14,7 +14,7 @@ from integrations.models import ConnectionState, GrantType, Integration, TokenSc
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
 from integrations.providers.client_keys import create_key
-from integrations.providers.endpoint_change import forget_tokens
+from integrations.providers.endpoint_change import forget_passwords, forget_tokens, password_keys
 from integrations.providers.oauth_provider import provider_for
 from integrations.providers.parameters import (
     admin_parameters,
@@ -141,6 +141,7 @@ def save_integration(
         if created or changed:
             integration.save()
             if moved:
+                forget_passwords([integration], password_keys(spec))
                 forget_tokens(workspace.connections.filter(integration=integration))
             record(
                 workspace,

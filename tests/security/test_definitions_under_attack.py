@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from integrations.connections.authorization import start_authorization
-from integrations.models import GrantType, PendingAuthorization
-from integrations.providers.custom import InvalidDefinition
+from integrations.connections.client_credentials import fetch_token
+from integrations.models import Connection, GrantType, Integration, PendingAuthorization
+from integrations.oauth.errors import OAuthError
+from integrations.providers.custom import InvalidDefinition, update_custom_provider
 from integrations.providers.registry import find_spec
 from integrations.providers.setup import InvalidSetup, save_integration
 from tests.factories import make_integration
@@ -82,3 +84,93 @@ def test_no_secret_is_shown_as_part_of_the_client_id(
     started = start_authorization(integration, binding="b", user=alice, actor=Actor.member(alice))
     assert CANARY not in started.url
     assert CANARY not in PendingAuthorization.objects.get().client_id
+
+
+# --- to another host ------------------------------------------------------------------------------------
+def test_a_moved_endpoint_is_not_sent_the_secret_parameters_of_integration_and_connections(
+    define: Callable[..., str], workspace: Workspace, provider_server: ScriptedServer, evil: ScriptedServer
+) -> None:
+    """A password parameter is as much a secret as the client secret, which the move clears."""
+    own = {**API_KEY, "key": "own_key"}
+    provider_id = define(parameters=[API_KEY, own], token_params={"api_key": "{{api_key}}", "own_key": "{{own_key}}"})
+    provider_server.answer("/token", json=token_answer())
+    integration = make_integration(workspace, provider_id, GrantType.CLIENT_CREDENTIALS)
+    integration.parameters = {"api_key": "canary-shared"}
+    integration.save()
+    connection = fetch_token(integration, parameters={"own_key": "canary-own"}, actor=OPERATOR)
+    update_custom_provider(workspace.custom_providers.get(), {"token_endpoint": f"{evil.url}/token"}, actor=OPERATOR)
+    integration = Integration.objects.get()
+    assert integration.parameters == {}
+    integration.client_secret = "entered-again"  # type: ignore[assignment]
+    integration.save()
+    with pytest.raises(OAuthError):
+        fetch_token(integration, connection=Connection.objects.get(pk=connection.pk), actor=OPERATOR)
+    assert [r.body for r in evil.requests if b"canary" in r.body] == []
+
+
+def test_a_moved_endpoint_is_not_sent_a_secret_of_the_definition_that_nobody_entered_again(
+    define: Callable[..., str], workspace: Workspace, provider_server: ScriptedServer, evil: ScriptedServer
+) -> None:
+    define(config_values=[PARTNER], token_params={"partner": "{{partner}}"})
+    provider = workspace.custom_providers.get()
+    moved = {"token_endpoint": f"{evil.url}/token"}
+    for changes in (moved, {**moved, "draft": True}, {**moved, "config_values": [{**PARTNER, "value": ""}]}):
+        with pytest.raises(InvalidDefinition) as refused:
+            update_custom_provider(provider, changes, actor=OPERATOR)
+        assert "config_values" in refused.value.errors
+    update_custom_provider(provider, {**moved, "config_values": [{**PARTNER, "value": "again"}]}, actor=OPERATOR)
+    assert find_spec(workspace, provider.provider_id).config_values[0].value == "again"
+
+
+def test_another_host_of_the_integration_is_not_sent_its_stored_password_parameter(
+    define: Callable[..., str], workspace: Workspace
+) -> None:
+    """The form keeps a blank password: not beside another host."""
+    from integrations.providers.setup_forms import SetupForm
+
+    host = {"key": "host", "label": "Host"}
+    provider_id = define(
+        parameters=[host, API_KEY], token_endpoint="https://{{host}}/token", token_params={"k": "{{api_key}}"}
+    )
+    integration = make_integration(workspace, provider_id)
+    integration.parameters = {"host": "good.example.com", "api_key": CANARY}
+    integration.save()
+    spec = find_spec(workspace, provider_id)
+    posted = {"client_id": "client-1", "client_secret": "again", "param_host": "evil.example.com"}
+    form = SetupForm(posted, spec=spec, grant_type=GrantType.AUTHORIZATION_CODE, integration=integration, connected=0)
+    assert not form.is_valid() or CANARY not in form.parameters.values()
+
+
+def test_a_host_named_by_an_integration_is_sent_no_secret_of_the_definition(define: Callable[..., str]) -> None:
+    host = {"key": "host", "label": "Host"}
+    with pytest.raises(InvalidDefinition):
+        define(
+            parameters=[host],
+            token_endpoint="https://{{host}}/token",
+            config_values=[PARTNER],
+            token_params={"k": "{{partner}}"},
+        )
+
+
+def test_a_connection_made_with_a_draft_does_not_take_a_new_secret_to_the_old_host(
+    define: Callable[..., str], workspace: Workspace, provider_server: ScriptedServer, evil: ScriptedServer
+) -> None:
+    provider_id = define(draft=True, token_endpoint=f"{evil.url}/token")
+    integration = make_integration(workspace, provider_id, GrantType.CLIENT_CREDENTIALS)
+    connection = fetch_token(integration, actor=OPERATOR)
+    provider = workspace.custom_providers.get()
+    update_custom_provider(
+        provider,
+        {"token_endpoint": f"{provider_server.url}/token", "revocation_endpoint": ""},
+        draft=True,
+        actor=OPERATOR,
+    )
+    integration = Integration.objects.get()
+    assert not integration.has_client_secret
+    integration.client_secret = "entered-again"  # type: ignore[assignment]
+    integration.save()
+    evil.forget()
+    provider_server.answer("/token", json=token_answer())
+    fetch_token(integration, connection=Connection.objects.get(pk=connection.pk), actor=OPERATOR)
+    assert evil.requests == []
+    assert len(provider_server.to("/token")) == 1
