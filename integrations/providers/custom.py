@@ -23,6 +23,7 @@ from integrations.providers.definition import (
     spec_from_definition,
 )
 from integrations.providers.endpoint_change import (
+    drop_parameters,
     forget_secrets,
     integrations_of,
     moved_defaults,
@@ -200,13 +201,14 @@ def _with_kept_secrets(spec: ProviderSpec, config_values: Any) -> tuple[Any, fro
 
 
 def _keeps_secret(item: Any, stored: Mapping[str, str]) -> bool:
-    """Whether an entry stands for what is stored: it names it, and says nothing else."""
+    """Whether an entry stands for what is stored: it names it, says nothing else, and leaves it a secret."""
     return (
         isinstance(item, Mapping)
         and isinstance(item.get("key"), str)
         and item["key"] in stored
         and not item.get("value")
         and not item.get("helper")
+        and (item.get("type") == "password" or item.get("visible") is False)
     )
 
 
@@ -235,6 +237,8 @@ def _take_effect(
 ) -> None:
     after = spec_of(current_version(versions))
     passwords = password_keys(before, after)
+    # What was entered as a password is not shown because it is called a text now.
+    drop_parameters(integrations_of(provider), password_keys(before) - password_keys(after))
     if moves_secrets(before, after):
         connections = forget_secrets(provider, passwords=passwords)
         detail = {**detail, "endpoint_changed": True, "connections": connections}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from integrations.connections.authorization import start_authorization
 from integrations.connections.client_credentials import fetch_token
@@ -14,6 +15,7 @@ from integrations.oauth.errors import OAuthError
 from integrations.providers.custom import InvalidDefinition, update_custom_provider
 from integrations.providers.registry import find_spec
 from integrations.providers.setup import InvalidSetup, save_integration
+from tests.api.client import ApiClient, make_key
 from tests.factories import make_integration
 from tests.security.conftest import token_answer
 from tests.servers.scripted import ScriptedServer, scripted_server
@@ -174,3 +176,40 @@ def test_a_connection_made_with_a_draft_does_not_take_a_new_secret_to_the_old_ho
     fetch_token(integration, connection=Connection.objects.get(pk=connection.pk), actor=OPERATOR)
     assert evil.requests == []
     assert len(provider_server.to("/token")) == 1
+
+
+# --- made public by an edit -----------------------------------------------------------------------------
+@pytest.mark.parametrize("more", [{"type": "text"}, {"type": "text", "visible": True}, {}])
+def test_a_stored_secret_does_not_become_a_text_that_is_shown(
+    define: Callable[..., str], workspace: Workspace, more: dict[str, Any]
+) -> None:
+    """Blank keeps what is stored only as long as it stays a secret."""
+    define(config_values=[PARTNER], token_params={"partner": "{{partner}}"})
+    public = {"key": "partner", "label": "Partner key", "value": "", **more}
+    api = ApiClient(make_key(workspace))
+    answered = api.call("PATCH", "/providers/custom_acme", {"config_values": [public]})
+    assert answered.status_code == 422, answered.content
+    assert CANARY not in api.get("/providers/custom_acme").content.decode()
+
+
+@pytest.mark.parametrize("detour", [False, True])
+def test_a_stored_password_parameter_does_not_become_a_text_that_is_shown(
+    define: Callable[..., str], workspace: Workspace, as_alice: Client, detour: bool
+) -> None:
+    provider_id = define(parameters=[API_KEY], token_params={"api_key": "{{api_key}}"})
+    integration = make_integration(workspace, provider_id)
+    integration.parameters = {"api_key": CANARY}
+    integration.save()
+    provider = workspace.custom_providers.get()
+    if detour:
+        update_custom_provider(provider, {"parameters": [], "token_params": {}}, draft=True, actor=OPERATOR)
+    text = {**API_KEY, "type": "text"}
+    update_custom_provider(
+        provider, {"parameters": [text], "token_params": {"api_key": "{{api_key}}"}}, draft=False, actor=OPERATOR
+    )
+    address = f"/w/acme/integrations/{provider_id}/authorization_code/"
+    for page in (address, f"{address}configuration/"):
+        shown = as_alice.get(page)
+        assert shown.status_code == 200, page
+        assert CANARY not in shown.content.decode()
+    assert Integration.objects.get().parameters == {}
