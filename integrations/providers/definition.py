@@ -116,7 +116,10 @@ def _text_map(value: Any) -> dict[str, str]:
 def _any_map(value: Any) -> dict[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise _Wrong("Write names with values.")
-    return {name: frozenset(item) if isinstance(item, list) else item for name, item in value.items()}
+    return {
+        name: frozenset(_in_entry(name, _texts(500), item)) if isinstance(item, list) else item
+        for name, item in value.items()
+    }
 
 
 def _scope_comparison(value: Any) -> ScopeComparison:

@@ -347,7 +347,7 @@ def _extras(spec: ProviderSpec) -> type_Found:
     if spec.userinfo_body:
         try:
             json.loads(spec.userinfo_body)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield "userinfo_body", "Write JSON: it is what a userinfo asked by POST sends."
         if spec.userinfo_method != "POST":
             yield "userinfo_body", "Choose the userinfo method POST, or leave the body out."

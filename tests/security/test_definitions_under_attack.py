@@ -17,7 +17,7 @@ from integrations.providers.registry import find_spec
 from integrations.providers.setup import InvalidSetup, save_integration
 from tests.api.client import ApiClient, make_key
 from tests.factories import make_integration
-from tests.security.conftest import token_answer
+from tests.security.conftest import definition, token_answer
 from tests.servers.scripted import ScriptedServer, scripted_server
 from workspaces.audit import Actor
 from workspaces.models import User, Workspace
@@ -213,3 +213,22 @@ def test_a_stored_password_parameter_does_not_become_a_text_that_is_shown(
         assert shown.status_code == 200, page
         assert CANARY not in shown.content.decode()
     assert Integration.objects.get().parameters == {}
+
+
+# --- odd definitions ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"token_response": {"dead_grant_codes": [["a"]]}},
+        {"token_response": {"error_success": [{"a": 1}]}},
+        {"token_response": {"dead_grant_codes": ["a" * 501]}},
+        {"token_response": {"dead_grant_codes": [str(number) for number in range(201)]}},
+        {"userinfo_method": "POST", "userinfo_body": "[" * 2000},
+    ],
+)
+def test_a_definition_that_is_oddly_nested_is_refused_not_a_crash(
+    workspace: Workspace, provider_server: ScriptedServer, more: dict[str, Any]
+) -> None:
+    api = ApiClient(make_key(workspace))
+    answered = api.call("POST", "/providers", definition(provider_server, **more))
+    assert answered.status_code == 422, answered.content
