@@ -124,7 +124,7 @@ def _drop(rows: Iterable[WithParameters], keys: Collection[str]) -> None:
                 continue
         except SealError:
             kept = {}
-        row.parameters = kept  # type: ignore[misc] # a property
+        row.parameters = kept
         row.save(update_fields=["sealed_parameters"])
 
 

@@ -1,0 +1,50 @@
+"""Attempts to have a provider's answer, or a person at it, break or take over what a connection has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from integrations.connections.authorization import start_authorization
+from integrations.connections.completion import complete_authorization
+from integrations.connections.outcomes import AuthorizationOutcome
+from integrations.connections.refresh import refresh_connection
+from integrations.models import Connection, Integration
+from tests.factories import make_integration
+from tests.security.conftest import token_answer
+from tests.servers.scripted import ScriptedServer
+from workspaces.audit import Actor
+from workspaces.models import User, Workspace
+
+pytestmark = pytest.mark.django_db
+OPERATOR = Actor.operator()
+
+
+def connect(integration: Integration, user: User, *callback: tuple[str, str], **more: Any) -> AuthorizationOutcome:
+    started = start_authorization(integration, binding="b", user=user, actor=Actor.member(user), **more)
+    return complete_authorization([("code", "c"), ("state", started.state), *callback], binding="b", user=user)
+
+
+# --- what is kept beside a token ------------------------------------------------------------------------
+INSTANCE = {"key": "instance", "label": "Instance", "source": "token", "field": "instance", "pattern": ".+"}
+
+
+def test_a_value_that_does_not_fit_its_parameter_does_not_cost_the_connection(
+    define: Callable[..., str], workspace: Workspace, alice: User, provider_server: ScriptedServer
+) -> None:
+    """The metadata's own pattern takes it; the parameter whose place it takes does not."""
+    parameter = {"key": "instance", "label": "Instance", "default": "eu"}
+    provider_id = define(parameters=[parameter], metadata=[INSTANCE], api_base_url="https://{{instance}}.example.com/")
+    provider_server.answer("/token", json={**token_answer("a-1", "r-1"), "instance": "us"})
+    provider_server.answer("/token", json={**token_answer("a-2", "r-2"), "instance": "not / fit"})
+    provider_server.answer("/token", json=token_answer("a-3", "r-3"))
+    connect(make_integration(workspace, provider_id), alice)
+    connection = Connection.objects.get()
+    for expected in ("a-2", "a-3"):
+        outcome = refresh_connection(connection.pk, forced=True, actor=OPERATOR)
+        assert outcome.refreshed, outcome
+        connection = Connection.objects.get()
+        assert connection.token.open().access_token == expected
+        assert connection.metadata == {"instance": "us"}
