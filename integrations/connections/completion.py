@@ -28,7 +28,7 @@ from integrations.connections.outcomes import (
     unfinished,
     unknown_flow,
 )
-from integrations.connections.parties import Parties, after_answer, parties_of, with_metadata
+from integrations.connections.parties import Parties, after_answer, parties_of, shows_token, with_metadata
 from integrations.connections.policies import refuse_client, refuses_client
 from integrations.connections.revocation import revoke_secrets
 from integrations.connections.storing import Granted, store_extra_later, store_grant
@@ -48,7 +48,6 @@ from workspaces.roles import Permission, permissions_of
 logger = logging.getLogger(__name__)
 
 COMMIT_PATIENCE_SECONDS = 10.0
-SHORTEST_TOKEN = 8  # shorter ones may stand in a name by chance
 
 type_Query = Sequence[tuple[str, str]]
 
@@ -244,16 +243,16 @@ def _unchanged_parties(pending: PendingAuthorization) -> tuple[Parties, str | No
 def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
     """Whose account it is, for display. Not knowing it never fails a connect."""
     if not parties.server.userinfo_endpoint:
-        return parties.provider.account_from(answer.extra) or None
-    try:
-        userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
-    except OAuthError as error:
-        logger.info("Whose account it is could not be asked: %s", error.code)
-        userinfo = {}
-    account = parties.provider.account_from(userinfo) or parties.provider.account_from_token(answer.extra)
-    tokens = [token for token in (answer.access_token, answer.refresh_token) if token and len(token) >= SHORTEST_TOKEN]
-    if any(token in text for text in account.values() for token in tokens):
-        return None  # it is shown to everybody
+        account = parties.provider.account_from(answer.extra)
+    else:
+        try:
+            userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
+        except OAuthError as error:
+            logger.info("Whose account it is could not be asked: %s", error.code)
+            userinfo = {}
+        account = parties.provider.account_from(userinfo) or parties.provider.account_from_token(answer.extra)
+    if any(shows_token(text, answer) for text in account.values()):
+        return None
     return account or None
 
 

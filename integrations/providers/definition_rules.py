@@ -52,6 +52,8 @@ _RESERVED_HEADERS = frozenset({"authorization", "host", "cookie", "content-lengt
 _TEMPLATE_MAPS = ("authorization_params", "token_params", "refresh_params", "token_headers", "userinfo_headers")
 _HEADER_MAPS = ("token_headers", "userinfo_headers")
 
+_TOKENS = frozenset({"access_token", "refresh_token", "id_token", "client_secret"})
+
 _WIRE_NAME = re.compile(r"[A-Za-z0-9._~-]{1,50}", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*|", re.ASCII)
 _TOKEN_RESPONSE_CHOICES: dict[str, tuple[str, ...]] = {
@@ -253,6 +255,15 @@ def _metadata(spec: ProviderSpec) -> type_Found:
                 yield field, f"“{item.key}” is not known yet when this endpoint is called. Add a parameter of this key."
 
 
+def _tokens_shown(spec: ProviderSpec) -> type_Found:
+    """Metadata and accounts are shown to everybody; another token of the same answer must not be among them."""
+    named = [("account_fields", path) for path in (*spec.account_fields,)]
+    named += [("account_id_field", spec.account_id_field), *(("metadata", item.field) for item in spec.metadata)]
+    for field, path in named:
+        if path.rpartition(".")[2] in _TOKENS:
+            yield field, f"Remove “{path}”: it is a token, and what is kept so is shown to everybody."
+
+
 def _key(field: str, key: str, seen: set[str]) -> type_Found:
     if not _KEY.fullmatch(key):
         yield field, f"Name the key “{key[:50]}” with letters, digits and underscores, beginning with a letter."
@@ -379,6 +390,7 @@ _RULES = (
     _secrets_elsewhere,
     _secrets_in_browsers,
     _metadata,
+    _tokens_shown,
     _placeholders,
     _patterns,
     _scopes,

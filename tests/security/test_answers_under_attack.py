@@ -14,6 +14,7 @@ from integrations.connections.refresh import refresh_connection
 from integrations.models import Connection, Integration
 from tests.factories import make_integration
 from tests.security.conftest import token_answer
+from tests.security.evidence import database_text
 from tests.servers.scripted import ScriptedServer
 from workspaces.audit import Actor
 from workspaces.models import User, Workspace
@@ -48,3 +49,23 @@ def test_a_value_that_does_not_fit_its_parameter_does_not_cost_the_connection(
         connection = Connection.objects.get()
         assert connection.token.open().access_token == expected
         assert connection.metadata == {"instance": "us"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"metadata": [{**INSTANCE, "field": "data.token"}]},
+        {"account_fields": ["data.token"], "userinfo_endpoint": ""},
+        {"account_id_field": "data.token", "userinfo_endpoint": ""},
+    ],
+)
+def test_a_token_is_kept_nowhere_in_plain_text_whatever_a_definition_calls_it(
+    define: Callable[..., str], workspace: Workspace, alice: User, provider_server: ScriptedServer, more: dict[str, Any]
+) -> None:
+    provider_id = define(token_response={"access_token_field": "data.token"}, **more)
+    provider_server.answer("/token", json={"data": {"token": "canary-access-token"}, "expires_in": 3600})
+    provider_server.answer("/userinfo", status=404)
+    outcome = connect(make_integration(workspace, provider_id), alice)
+    assert outcome.ok
+    assert Connection.objects.get().token.open().access_token == "canary-access-token"
+    assert [place for place, text in database_text() if "canary-" in text] == []
