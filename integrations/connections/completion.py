@@ -259,9 +259,17 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
 def _check_account(
     pending: PendingAuthorization, parties: Parties, answer: TokenResponse, account: dict[str, str] | None
 ) -> str:
-    """A member is warned when another account than before was connected; a link is refused. Raises FlowFailed."""
+    """A member is warned when another account than before was connected; a link is refused, for one that nobody can
+    name too. Raises FlowFailed.
+    """
     known = pending.connection.account.get("id") if pending.connection is not None else None
-    if not known or not account or account.get("id") in (None, "", known):
+    told = account.get("id") if account else None
+    if not known or told == known:
+        return ""
+    if not told and pending.connect_link_id is not None:
+        # Not revoked: it may be the known account's, whose other tokens could end with this one.
+        raise FlowFailed("account_unknown")
+    if not told:
         return ""
     if pending.connect_link_id is None:
         before = pending.connection.account.get("label") or known if pending.connection is not None else known

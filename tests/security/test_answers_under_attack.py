@@ -9,10 +9,11 @@ import pytest
 
 from integrations.connections.authorization import start_authorization
 from integrations.connections.completion import complete_authorization
+from integrations.connections.connect_links import create_connect_link
 from integrations.connections.outcomes import AuthorizationOutcome
 from integrations.connections.refresh import refresh_connection
 from integrations.models import Connection, Integration
-from tests.factories import make_integration
+from tests.factories import make_connection, make_integration
 from tests.security.conftest import token_answer
 from tests.security.evidence import database_text
 from tests.servers.scripted import ScriptedServer
@@ -69,3 +70,21 @@ def test_a_token_is_kept_nowhere_in_plain_text_whatever_a_definition_calls_it(
     assert outcome.ok
     assert Connection.objects.get().token.open().access_token == "canary-access-token"
     assert [place for place, text in database_text() if "canary-" in text] == []
+
+
+# --- whose account it is --------------------------------------------------------------------------------
+@pytest.mark.parametrize("said", [{"status": 403}, {"json": {}}, {"json": {"email": "x@example.com"}}])
+def test_a_link_does_not_replace_a_known_account_by_one_that_nobody_can_name(
+    delegated: Integration, provider_server: ScriptedServer, said: dict[str, Any]
+) -> None:
+    """Whoever holds the link chooses the account, and with its rights whether userinfo tells."""
+    make_connection(delegated, access_token="access-of-robin", account={"id": "robin", "label": "robin@example.com"})
+    provider_server.answer("/token", json=token_answer("access-of-mallory", "refresh-of-mallory"))
+    provider_server.answer("/userinfo", **said)
+    provider_server.answer("/revoke")
+    _, link = create_connect_link(delegated, actor=OPERATOR)
+    started = start_authorization(delegated, binding="b", link=link, actor=OPERATOR)
+    outcome = complete_authorization([("code", "c"), ("state", started.state)], binding="b")
+    assert (outcome.ok, outcome.code) == (False, "account_unknown")
+    assert Connection.objects.get().token.open().access_token == "access-of-robin"
+    assert provider_server.to("/revoke") == []  # it may be robin all the same
