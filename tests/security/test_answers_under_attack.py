@@ -10,9 +10,10 @@ import pytest
 from integrations.connections.authorization import start_authorization
 from integrations.connections.completion import complete_authorization
 from integrations.connections.connect_links import create_connect_link
+from integrations.connections.errors import FlowRefused
 from integrations.connections.outcomes import AuthorizationOutcome
 from integrations.connections.refresh import refresh_connection
-from integrations.models import Connection, Integration
+from integrations.models import Connection, Integration, PendingAuthorization
 from tests.factories import make_connection, make_integration
 from tests.security.conftest import token_answer
 from tests.security.evidence import database_text
@@ -88,3 +89,22 @@ def test_a_link_does_not_replace_a_known_account_by_one_that_nobody_can_name(
     assert (outcome.ok, outcome.code) == (False, "account_unknown")
     assert Connection.objects.get().token.open().access_token == "access-of-robin"
     assert provider_server.to("/revoke") == []  # it may be robin all the same
+
+
+# --- what no column holds -------------------------------------------------------------------------------
+def test_a_client_id_or_issuer_longer_than_its_column_is_refused(
+    define: Callable[..., str], workspace: Workspace, alice: User
+) -> None:
+    """PostgreSQL refuses it with an error, SQLite keeps it: neither is an answer."""
+    credentials = [
+        {"key": "client_id", "label": "ID"},
+        {"key": "client_secret", "label": "Secret", "type": "password"},
+    ]
+    realm = {"key": "realm", "label": "Realm"}
+    provider_id = define(parameters=[*credentials, realm], issuer="https://a.example.com/{{realm}}")
+    integration = make_integration(workspace, provider_id)
+    usual = {"client_id": "c", "client_secret": "s", "realm": "r"}
+    for more in ({"client_id": "c" * 4000}, {"realm": "r" * 500}):
+        with pytest.raises(FlowRefused):
+            connect(integration, alice, parameters={**usual, **more})
+    assert not PendingAuthorization.objects.exists()
