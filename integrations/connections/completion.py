@@ -250,6 +250,9 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
         except OAuthError as error:
             logger.info("Whose account it is could not be asked: %s", error.code)
             userinfo = {}
+        except Exception:  # nobody foresaw this one; the token must survive it all the same
+            logger.exception("Whose account it is could not be asked.")
+            userinfo = {}
         account = parties.provider.account_from(userinfo) or parties.provider.account_from_token(answer.extra)
     if any(shows_token(text, answer) for text in account.values()):
         return None

@@ -40,6 +40,7 @@ from integrations.providers.rendering import (
     TemplateRefused,
     check_template,
     check_value,
+    is_header_value,
     origin_of,
     placeholders,
 )
@@ -351,6 +352,8 @@ def _extras(spec: ProviderSpec) -> type_Found:
         for name in getattr(spec, field):
             if not _HEADER.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
                 yield field, f"Remove “{name}”: it is not a header that a definition may set."
+            if not is_header_value(PLACEHOLDER.sub("x", getattr(spec, field)[name])):
+                yield field, f"Write the value of “{name}” in printable ASCII, without spaces around it."
     yield from _token_response(spec)
     for field in ("scope_parameter", "client_id_parameter", "client_secret_parameter"):
         if not _WIRE_NAME.fullmatch(str(getattr(spec, field))):

@@ -34,7 +34,14 @@ from integrations.providers.parameters import (
     with_config_values,
     with_helper_values,
 )
-from integrations.providers.rendering import PLACEHOLDER, render_endpoint, render_text
+from integrations.providers.rendering import (
+    PLACEHOLDER,
+    ParameterRefused,
+    is_header_value,
+    placeholders,
+    render_endpoint,
+    render_text,
+)
 
 MAX_ACCOUNT_TEXT = 200
 _CLIENT_ID_AS_VALUE = Parameter(CLIENT_ID, "Client ID", pattern=r"[ -~]+", optional=True)
@@ -82,8 +89,8 @@ class OAuthProvider:
             revocation_request_format=cast(Literal["form", "json"], spec.revocation_request_format),
             userinfo_method=cast(Literal["GET", "POST"], spec.userinfo_method),
             userinfo_body=spec.userinfo_body,
-            token_headers=self._extra(spec.token_headers, {**named, **values}),
-            userinfo_headers=self._extra(spec.userinfo_headers, {**named, **values}),
+            token_headers=self._headers(spec.token_headers, {**named, **values}),
+            userinfo_headers=self._headers(spec.userinfo_headers, {**named, **values}),
             authorization_params=self._extra(spec.authorization_params, values) if self.asks_people else {},
             token_params=self._extra(spec.token_params, values),
             refresh_params=self._extra(spec.refresh_params, values),
@@ -235,6 +242,15 @@ class OAuthProvider:
         }
         # An optional parameter that stayed blank is not sent; what the definition itself leaves blank is.
         return {name: text for name, text in rendered.items() if text or not extra[name]}
+
+    def _headers(self, headers: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+        """As `_extra`; what no header can hold is refused before anybody is asked, not after a token was issued."""
+        rendered = self._extra(headers, values)
+        for name, text in rendered.items():
+            if not is_header_value(text):
+                key = next(iter(placeholders(headers[name])), name)
+                raise ParameterRefused(key, f"The header {name} takes printable ASCII only, without spaces around it.")
+        return rendered
 
     def _filled_in(self, text: str, values: Mapping[str, str], *, but: Collection[str] = ()) -> str:
         """A credential with the parameters that it names; anything else in braces is part of it."""

@@ -13,7 +13,9 @@ from integrations.connections.connect_links import create_connect_link
 from integrations.connections.errors import FlowRefused
 from integrations.connections.outcomes import AuthorizationOutcome
 from integrations.connections.refresh import refresh_connection
-from integrations.models import Connection, Integration, PendingAuthorization
+from integrations.models import Connection, Integration, PendingAuthorization, Token
+from integrations.providers.custom import InvalidDefinition
+from integrations.providers.oauth_provider import AuthorizationCodeOAuthProvider
 from tests.factories import make_connection, make_integration
 from tests.security.conftest import token_answer
 from tests.security.evidence import database_text
@@ -71,6 +73,37 @@ def test_a_token_is_kept_nowhere_in_plain_text_whatever_a_definition_calls_it(
     assert outcome.ok
     assert Connection.objects.get().token.open().access_token == "canary-access-token"
     assert [place for place, text in database_text() if "canary-" in text] == []
+
+
+@pytest.mark.parametrize("unfit", ["€", " a", "a\u0085b"])
+@pytest.mark.parametrize("field", ["userinfo_headers", "token_headers"])
+def test_a_value_that_no_header_holds_is_refused_before_a_token_is_issued(
+    define: Callable[..., str],
+    workspace: Workspace,
+    alice: User,
+    provider_server: ScriptedServer,
+    field: str,
+    unfit: str,
+) -> None:
+    parameter = {"key": "tenant", "label": "Tenant", "pattern": ".+"}
+    integration = make_integration(workspace, define(parameters=[parameter], **{field: {"X-Tenant": "{{tenant}}"}}))
+    with pytest.raises(FlowRefused):
+        connect(integration, alice, parameters={"tenant": unfit})
+    with pytest.raises(InvalidDefinition):
+        define(**{field: {"X-Tenant": unfit if unfit != " a" else "€"}})
+    assert provider_server.requests == []
+
+
+def test_a_token_survives_whatever_happens_while_its_account_is_asked(
+    delegated: Integration, alice: User, provider_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise UnicodeError("nobody foresaw this")
+
+    monkeypatch.setattr(AuthorizationCodeOAuthProvider, "userinfo", fail)
+    provider_server.answer("/token", json=token_answer("a-1", "r-1"))
+    assert connect(delegated, alice).ok
+    assert Token.objects.get().open().access_token == "a-1"
 
 
 # --- whose account it is --------------------------------------------------------------------------------
