@@ -355,9 +355,7 @@ def _extras(spec: ProviderSpec) -> type_Found:
             if not is_header_value(PLACEHOLDER.sub("x", getattr(spec, field)[name])):
                 yield field, f"Write the value of “{name}” in printable ASCII, without spaces around it."
     yield from _token_response(spec)
-    for field in ("scope_parameter", "client_id_parameter", "client_secret_parameter"):
-        if not _WIRE_NAME.fullmatch(str(getattr(spec, field))):
-            yield field, "Write a parameter's name: letters, digits, and . _ ~ - only."
+    yield from _wire_names(spec)
     if spec.userinfo_body:
         try:
             json.loads(spec.userinfo_body)
@@ -365,6 +363,19 @@ def _extras(spec: ProviderSpec) -> type_Found:
             yield "userinfo_body", "Write JSON: it is what a userinfo asked by POST sends."
         if spec.userinfo_method != "POST":
             yield "userinfo_body", "Choose the userinfo method POST, or leave the body out."
+
+
+def _wire_names(spec: ProviderSpec) -> type_Found:
+    """Other names for scope, client id and secret; never the name of another thing that the flow sends."""
+    usual = {"scope_parameter": "scope", "client_id_parameter": CLIENT_ID, "client_secret_parameter": CLIENT_SECRET}
+    names = {field: str(getattr(spec, field)) for field in usual}
+    for field, name in names.items():
+        others = {*usual.values(), *(other for key, other in names.items() if key != field)}
+        taken = (RESERVED_IN_AUTHORIZATION | RESERVED_IN_TOKEN_REQUEST | others) - {usual[field]}
+        if not _WIRE_NAME.fullmatch(name):
+            yield field, "Write a parameter's name: letters, digits, and . _ ~ - only."
+        elif name in taken:
+            yield field, f"“{name}” is the name of something else that the flow sends. Choose the provider's own name."
 
 
 def _token_response(spec: ProviderSpec) -> type_Found:

@@ -232,3 +232,23 @@ def test_a_definition_that_is_oddly_nested_is_refused_not_a_crash(
     api = ApiClient(make_key(workspace))
     answered = api.call("POST", "/providers", definition(provider_server, **more))
     assert answered.status_code == 422, answered.content
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"scope_parameter": "redirect_uri"},
+        {"scope_parameter": "state"},
+        {"client_id_parameter": "state"},
+        {"client_id_parameter": "client_secret"},
+        {"client_secret_parameter": "client_id"},
+        {"client_secret_parameter": "grant_type"},
+        {"client_id_parameter": "app", "client_secret_parameter": "app"},
+    ],
+)
+def test_no_other_name_of_a_field_takes_the_place_of_what_the_flow_itself_sends(
+    define: Callable[..., str], more: dict[str, str]
+) -> None:
+    """The scope as redirect_uri was a 500; the client id beside the state made two of them."""
+    with pytest.raises(InvalidDefinition):
+        define(**more)
