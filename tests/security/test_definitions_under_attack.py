@@ -13,6 +13,7 @@ from integrations.connections.client_credentials import fetch_token
 from integrations.models import Connection, GrantType, Integration, PendingAuthorization
 from integrations.oauth.errors import OAuthError
 from integrations.providers.custom import InvalidDefinition, update_custom_provider
+from integrations.providers.provider_forms import initial_of
 from integrations.providers.registry import find_spec
 from integrations.providers.setup import InvalidSetup, save_integration
 from tests.api.client import ApiClient, make_key
@@ -252,3 +253,17 @@ def test_no_other_name_of_a_field_takes_the_place_of_what_the_flow_itself_sends(
     """The scope as redirect_uri was a 500; the client id beside the state made two of them."""
     with pytest.raises(InvalidDefinition):
         define(**more)
+
+
+def test_the_page_says_that_a_secret_has_to_be_entered_again(
+    define: Callable[..., str], workspace: Workspace, as_alice: Client, evil: ScriptedServer
+) -> None:
+    """Its form has no field for the secret; the sentence stands above the form."""
+    provider_id = define(config_values=[PARTNER], token_params={"partner": "{{partner}}"})
+    posted = initial_of(find_spec(workspace, provider_id))
+    posted = {name: value for name, value in posted.items() if value is not None}
+    answered = as_alice.post(
+        f"/w/acme/integrations/custom/{provider_id}/edit/", {**posted, "token_endpoint": f"{evil.url}/token"}
+    )
+    assert answered.status_code == 422
+    assert "the stored secret is not sent to another host" in answered.content.decode()
