@@ -91,6 +91,11 @@ def _required_fields(spec: ProviderSpec) -> type_Found:
             yield "scopes", f"Add the grant type {grant_type.value}, or remove its scopes."
 
 
+def _public_client(spec: ProviderSpec) -> type_Found:
+    if spec.token_endpoint_auth_method is ClientAuth.NONE and spec.pkce == "off":
+        yield "pkce", "Choose S256: without a client secret nothing else protects the authorization code."
+
+
 def _assertion_audience(spec: ProviderSpec) -> type_Found:
     """An assertion must be of no use to anyone but its receiver: one that is addressed to a server and sent to another
     could be passed on (an issuer of someone else's, in a definition of one's own).
@@ -398,6 +403,7 @@ def _token_response(spec: ProviderSpec) -> type_Found:
 
 _RULES = (
     _required_fields,
+    _public_client,
     _assertion_audience,
     _parameters,
     _config_values,

@@ -253,6 +253,8 @@ def _auth_method_problem(spec: ProviderSpec, grant_type: str, method: str | None
     if grant_type == GrantType.CLIENT_CREDENTIALS and effective is ClientAuth.NONE:
         # RFC 6749 §4.4: this grant is for confidential clients only.
         return "A service account authenticates with its client secret. Choose another method than none."
+    if effective is ClientAuth.NONE and spec.pkce == "off":
+        return f"Choose another method than none: {spec.name} has PKCE off, so that nothing would protect the code."
     return ""
 
 

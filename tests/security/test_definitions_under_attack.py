@@ -267,3 +267,22 @@ def test_the_page_says_that_a_secret_has_to_be_entered_again(
     )
     assert answered.status_code == 422
     assert "the stored secret is not sent to another host" in answered.content.decode()
+
+
+# --- PKCE -----------------------------------------------------------------------------------------------
+def test_a_public_client_always_has_pkce(define: Callable[..., str], workspace: Workspace) -> None:
+    """Without a secret nothing else ties a code to whoever began (RFC 9700 §2.1.1)."""
+    with pytest.raises(InvalidDefinition) as refused:
+        define(pkce="off", token_endpoint_auth_method="none")
+    assert "pkce" in refused.value.errors
+    spec = find_spec(workspace, define(pkce="off"))
+    with pytest.raises(InvalidSetup) as chosen:
+        save_integration(
+            workspace,
+            spec,
+            GrantType.AUTHORIZATION_CODE,
+            client_id="c",
+            token_endpoint_auth_method="none",
+            actor=OPERATOR,
+        )
+    assert "token_endpoint_auth_method" in chosen.value.errors
