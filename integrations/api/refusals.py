@@ -9,6 +9,7 @@ from typing import Any
 from integrations.api.problems import PROBLEMS, FieldError, Problem
 from integrations.api.validation import verb_errors
 from integrations.connections.changes import NameTaken
+from integrations.connections.choices import ChoicesRefused
 from integrations.connections.commits import DatabaseAway
 from integrations.connections.errors import FlowRefused, TokenUnavailable, message_of
 from integrations.crypto import SealError
@@ -21,6 +22,7 @@ from integrations.providers.registry import ProviderNotFound
 from integrations.providers.rendering import ParameterRefused
 from integrations.providers.scope_rules import ScopesRefused
 from integrations.providers.setup import InvalidSetup
+from integrations.providers.strict_yaml import UnreadableYAML
 from workspaces.rate_limits import RateLimited
 
 # Codes of FlowRefused that blame one value of the body.
@@ -87,8 +89,14 @@ def _has_dependants(error: HasDependants) -> Problem:
 REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     InvalidDefinition: _invalid,
     InvalidSetup: _invalid,
+    UnreadableYAML: lambda error: _one_field(
+        "yaml", f"Line {error.line}: {error.message}" if error.line else error.message
+    ),
     ScopesRefused: lambda error: _one_field("additional_scopes", error.message),
     ParameterRefused: lambda error: _one_field(f"parameters.{error.key}", error.message),
+    ChoicesRefused: lambda error: Problem(
+        "invalid_request", " ".join(error.sentences), errors=verb_errors(error.errors)
+    ),
     HasDependants: _has_dependants,
     KeyRefused: lambda error: Problem("conflict", str(error)),
     NameTaken: lambda error: Problem("name_taken", str(error)),

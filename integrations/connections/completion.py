@@ -9,13 +9,13 @@ from __future__ import annotations
 import hmac
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 from django.db import transaction
 
 from integrations.clock import Clock, start_clock
+from integrations.connections.accounts import account_name, is_another_account, is_known_to_be
 from integrations.connections.commits import DatabaseAway, Patience, give_back_connection
 from integrations.connections.connect_links import check_usable, digest, link_actor
 from integrations.connections.errors import LinkGone
@@ -30,6 +30,7 @@ from integrations.connections.outcomes import (
 )
 from integrations.connections.parties import Parties, after_answer, parties_of, shows_token, with_metadata
 from integrations.connections.policies import refuse_client, refuses_client
+from integrations.connections.recognition import CallbackQuery, was_noted
 from integrations.connections.revocation import revoke_secrets
 from integrations.connections.storing import Granted, store_extra_later, store_grant
 from integrations.crypto import SealError
@@ -49,11 +50,9 @@ logger = logging.getLogger(__name__)
 
 COMMIT_PATIENCE_SECONDS = 10.0
 
-type_Query = Sequence[tuple[str, str]]
-
 
 def complete_authorization(
-    query: type_Query,
+    query: CallbackQuery,
     *,
     binding: str,
     user: User | None = None,
@@ -62,8 +61,8 @@ def complete_authorization(
 ) -> AuthorizationOutcome:
     """Finish a flow with what the browser brought back. Never raises for bad input; each failure is an outcome.
 
-    `query` has the pairs as they came, repetitions included. Whoever comes without the browser's `binding`, or as
-    another person, learns nothing and uses nothing up.
+    Whoever comes without the browser's `binding`, or as another person, learns nothing and uses nothing up. A browser
+    that a redirect host knew again needs no binding here yet: the flow is bound to the one that it brings.
     """
     reference = request_id or uuid.uuid4()
     clock = start_clock(now)
@@ -77,23 +76,24 @@ def complete_authorization(
     pending = found.filter(state_hash=digest(callback.state)).first()
     if pending is None:
         return unknown_flow(FlowFailed("unknown_state"), reference)
-    if not _is_same_browser(pending, binding, user):
+    if not _is_same_browser(pending, binding, user) and not was_noted(pending, query, clock.now()):
         return unknown_flow(FlowFailed("foreign_session"), reference)
     if pending.consumed_at is not None:
         return first_outcome(pending, reference, clock.now())
-    return _complete(pending, callback, query, reference, clock)
+    return _complete(pending, callback, query, binding, reference, clock)
 
 
 def _complete(
     pending: PendingAuthorization,
     callback: CallbackSuccess | CallbackRefusal,
-    query: type_Query,
+    query: CallbackQuery,
+    binding: str,
     reference: uuid.UUID,
     clock: Clock,
 ) -> AuthorizationOutcome:
     actor = _actor(pending, reference)
     try:
-        if not _consume(pending, clock.now()):
+        if not _consume(pending, binding, clock.now()):
             pending.refresh_from_db(fields=["consumed_at", "outcome", "expires_at"])
             if pending.consumed_at is None:
                 return unfinished(pending, FlowFailed("expired_state"), reference)
@@ -117,14 +117,14 @@ def _is_same_browser(pending: PendingAuthorization, binding: str, user: User | N
     return pending.user_id is None or (user is not None and user.pk == pending.user_id)
 
 
-def _consume(pending: PendingAuthorization, now: datetime) -> bool:
-    """Use the row up, and check in the same transaction that whoever started it still may finish it.
+def _consume(pending: PendingAuthorization, binding: str, now: datetime) -> bool:
+    """Use the row and its mark up, and check in the same transaction that whoever started it still may finish it.
 
     Raises FlowFailed when they may not: the row is used up then, too.
     """
     with transaction.atomic():
         fresh = PendingAuthorization.objects.filter(pk=pending.pk, consumed_at__isnull=True, expires_at__gt=now)
-        if not fresh.update(consumed_at=now):
+        if not fresh.update(consumed_at=now, session_hash=digest(binding), browser_seen_at=None):
             return False
         refused = _why_not_permitted(pending, now)
     if refused is not None:
@@ -152,11 +152,12 @@ def _why_not_permitted(pending: PendingAuthorization, now: datetime) -> FlowFail
 def _exchange(
     pending: PendingAuthorization,
     callback: CallbackSuccess | CallbackRefusal,
-    query: type_Query,
+    query: CallbackQuery,
     clock: Clock,
     actor: Actor,
 ) -> tuple[Connection, TokenResponse, str]:
     """From the callback to a stored token. Raises FlowFailed, DatabaseAway."""
+    parties: Parties | None = None
     try:
         check_issuer(pending.issuer, callback.iss, required=promises_iss(pending.integration))
         if isinstance(callback, CallbackRefusal):
@@ -177,7 +178,8 @@ def _exchange(
             now=requested_at,
         )
     except OAuthError as error:
-        _alarm_if_nothing_works(pending.integration, error, clock, actor)
+        own_client = parties is not None and parties.spec.asks_credentials
+        _alarm_if_nothing_works(pending.integration, error, clock, actor, own_client=own_client)
         raise FlowFailed.by(error) from error
     parties, metadata = after_answer(parties, pending.integration, told, answer)
     account = _account(parties, answer)
@@ -204,10 +206,12 @@ def _exchange(
         raise
 
 
-def _alarm_if_nothing_works(integration: Integration, error: OAuthError, clock: Clock, actor: Actor) -> None:
+def _alarm_if_nothing_works(
+    integration: Integration, error: OAuthError, clock: Clock, actor: Actor, *, own_client: bool
+) -> None:
     """A client refused on the first connect is misconfigured. Where tokens exist, they are judged by their renewal."""
     at_token_endpoint = error.status is not None
-    if not at_token_endpoint or not refuses_client(error):
+    if not at_token_endpoint or not refuses_client(error, own_client=own_client):
         return
     with transaction.atomic():
         if not Token.objects.filter(connection__integration=integration).exists():
@@ -262,21 +266,20 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
 def _check_account(
     pending: PendingAuthorization, parties: Parties, answer: TokenResponse, account: dict[str, str] | None
 ) -> str:
-    """A member is warned when another account than before was connected; a link is refused, for one that nobody can
-    name too. Raises FlowFailed.
+    """A member is warned when another account than before was connected; a link is refused unless its maker agreed,
+    for an account that nobody can name too. Raises FlowFailed.
     """
-    known = pending.connection.account.get("id") if pending.connection is not None else None
-    told = account.get("id") if account else None
-    if not known or told == known:
-        return ""
-    if not told and pending.connect_link_id is not None:
+    before = pending.connection.account if pending.connection is not None else {}
+    link = pending.connect_link
+    known_by = "id" if before.get("id") else "label"
+    is_unknown = bool(before.get(known_by)) and not (account or {}).get(known_by)
+    if link is not None and not link.confirm_account_change and is_unknown:
         # Not revoked: it may be the known account's, whose other tokens could end with this one.
         raise FlowFailed("account_unknown")
-    if not told:
+    if not is_another_account(before, account):
         return ""
-    if pending.connect_link_id is None:
-        before = pending.connection.account.get("label") or known if pending.connection is not None else known
-        return f"This is another account than before: it was {before}."
+    if pending.connect_link is None or pending.connect_link.confirm_account_change:
+        return f"This is another account than before: it was {account_name(before)}."
     revoke_secrets(parties, TokenSecrets(answer.access_token, answer.refresh_token))
     raise FlowFailed("account_differs")
 
@@ -311,16 +314,13 @@ def _use_link_up(pending: PendingAuthorization, granted: Granted, used_at: datet
         raise FlowFailed("link_used")
     if pending.connection_id is not None:
         return  # judged before: it was there when the person left
+    if pending.connect_link is not None and pending.connect_link.confirm_account_change:
+        return
     made = Connection.objects.filter(
         integration_id=pending.integration_id, name=pending.connection_name, token__isnull=False
     ).first()
-    if made is not None and not _is_same_account(made, granted.account):
+    if made is not None and not is_known_to_be(made.account, granted.account):
         raise FlowFailed("account_differs")
-
-
-def _is_same_account(connection: Connection, account: Mapping[str, str] | None) -> bool:
-    known = connection.account.get("id")
-    return bool(known and account and account.get("id") == known)
 
 
 def _actor(pending: PendingAuthorization, reference: uuid.UUID) -> Actor:

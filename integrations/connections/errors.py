@@ -26,6 +26,7 @@ __all__ = [
     "sentence",
 ]
 
+NAME_TAKEN = "Another connection of this integration has this name. Choose a different one."
 NOT_CONNECTED = "not_connected"
 RECONNECT_REQUIRED = "reconnect_required"
 MISCONFIGURED = "misconfigured"
@@ -130,10 +131,11 @@ _OURS: dict[str, tuple[str, str]] = {
         "The provider, its client credentials or the redirect host were changed while you were at the consent page.",
         _AGAIN,
     ),
+    "connected_meanwhile": ("Somebody connected it meanwhile. Nothing was changed.", "Open it and try again."),
     "connection_gone": ("The connection was deleted while you were at the consent page.", _AGAIN),
     "account_differs": (
         "You consented with another account than the one this connection belongs to.",
-        "Sign in at the provider with the first account, or ask for a link to a new connection.",
+        "Sign in at the provider with the first account, or ask for a link that lets another one take its place.",
     ),
     "account_unknown": (
         "The provider did not say whose account this is, and the connection belongs to a known one.",
@@ -151,7 +153,6 @@ _OURS: dict[str, tuple[str, str]] = {
         "This link is being used in another browser.",
         "Open it in the browser where you first used it, or ask for a new link.",
     ),
-    "attempt_over": ("This attempt to connect is over.", "Open the link again and start anew."),
     "return_url_refused": (
         "The return URL is not on the workspace's list.",
         "Ask an admin to add it to the workspace's settings.",

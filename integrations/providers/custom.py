@@ -31,7 +31,7 @@ from integrations.providers.endpoint_change import (
     password_keys,
 )
 from integrations.providers.ids import custom_provider_id
-from integrations.providers.registry import current_version, spec_of
+from integrations.providers.registry import current_version, find_newest_spec, spec_of
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import User, Workspace
 
@@ -43,6 +43,8 @@ __all__ = [
     "definition_of",
     "delete_custom_provider",
     "dependants_of",
+    "discard_drafts",
+    "drafted",
     "find_custom_provider",
     "publish",
     "spec_from_definition",
@@ -115,9 +117,7 @@ def update_custom_provider(
     with transaction.atomic():
         versions = _locked_versions(provider)
         newest = max(versions, key=lambda version: version.number)
-        merged, kept = _merged(spec_of(newest), changes)
-        spec = _checked(merged, provider_id=provider.provider_id)
-        _refuse_kept_secrets_elsewhere(spec_of(newest), spec, kept)
+        spec = _changed(spec_of(newest), changes)
         _keep_used_grant_types(provider, spec)
         before = spec_of(current_version(versions))
         added = _add_version(provider, spec, number=newest.number + 1, draft=wants_draft, created_by=created_by)
@@ -137,6 +137,31 @@ def publish(provider: CustomProvider, *, actor: Actor) -> CustomProviderVersion:
             newest.save(update_fields=["draft"])
             _take_effect(provider, before, versions, actor, {"published": newest.number})
     return newest
+
+
+def discard_drafts(provider: CustomProvider, *, actor: Actor) -> int:
+    """Delete the drafts above the published version; returns how many. While none is published, there is none to go.
+
+    No connection stands on them: what is published counts as long as there is something.
+    """
+    with transaction.atomic():
+        versions = _locked_versions(provider)
+        current = current_version(versions)
+        drafts = [version for version in versions if version.number > current.number]
+        if drafts:
+            CustomProviderVersion.objects.filter(pk__in=[version.pk for version in drafts]).delete()
+            numbers = sorted(version.number for version in drafts)
+            record(
+                provider.workspace, AuditAction.PROVIDER_CHANGED, actor, target=provider, detail={"discarded": numbers}
+            )
+    return len(drafts)
+
+
+def drafted(provider: CustomProvider, changes: Mapping[str, Any]) -> ProviderSpec:
+    """The definition that `update_custom_provider` would make. Raises InvalidDefinition; saves nothing."""
+    spec = _changed(find_newest_spec(provider.workspace, provider.provider_id), changes)
+    _keep_used_grant_types(provider, spec)
+    return spec
 
 
 def dependants_of(provider: CustomProvider) -> list[str]:
@@ -177,6 +202,14 @@ def delete_custom_provider(
 
 def _checked(definition: Mapping[str, Any], *, provider_id: str) -> ProviderSpec:
     return read_definition(definition, provider_id=provider_id, allowed_hosts=list(settings.OUTBOUND_ALLOWED_HOSTS))
+
+
+def _changed(spec: ProviderSpec, changes: Mapping[str, Any]) -> ProviderSpec:
+    """The definition with the changes, checked. Raises InvalidDefinition."""
+    merged, kept = _merged(spec, changes)
+    changed = _checked(merged, provider_id=spec.provider_id)
+    _refuse_kept_secrets_elsewhere(spec, changed, kept)
+    return changed
 
 
 def _merged(spec: ProviderSpec, changes: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
