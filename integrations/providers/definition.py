@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from integrations.models import GrantType
+from integrations.oauth.sanitise import is_plain_line
 from integrations.providers.base import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -63,8 +64,8 @@ def _text(limit: int) -> type_Reader:
             raise _Wrong(f"Write text (in quotes in a YAML file), not {_kind(value)}.")
         if len(value) > limit:
             raise _Wrong(f"At most {limit} characters fit here.")
-        if any(character < " " or character == "\x7f" for character in value):
-            raise _Wrong("Remove line breaks and control characters.")
+        if not is_plain_line(value):
+            raise _Wrong("Remove line breaks, control characters and characters that turn the writing direction.")
         return value if value.isspace() else value.strip()  # a separator may be one space
 
     return read

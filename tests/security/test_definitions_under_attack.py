@@ -10,6 +10,7 @@ from django.test import Client
 
 from integrations.connections.authorization import start_authorization
 from integrations.connections.client_credentials import fetch_token
+from integrations.connections.errors import FlowRefused
 from integrations.models import Connection, GrantType, Integration, PendingAuthorization
 from integrations.oauth.errors import OAuthError
 from integrations.providers.custom import InvalidDefinition, update_custom_provider
@@ -267,6 +268,18 @@ def test_the_page_says_that_a_secret_has_to_be_entered_again(
     )
     assert answered.status_code == 422
     assert "the stored secret is not sent to another host" in answered.content.decode()
+
+
+@pytest.mark.parametrize("odd", ["a\u202eb", "a\u2066b", "a\u2028b", "a\u0085b", "a\ud800b", "a\x00b"])
+def test_names_read_as_they_are(define: Callable[..., str], workspace: Workspace, alice: User, odd: str) -> None:
+    """A name that turns the direction of writing looks like another; lone surrogates no database stores."""
+    for more in ({"name": odd}, {"description": odd}, {"parameters": [{**API_KEY, "label": odd}]}):
+        with pytest.raises(InvalidDefinition):
+            define(**more)
+    integration = make_integration(workspace, define())
+    name = odd.replace("\ud800", "\u202e")  # every way in refuses those before
+    with pytest.raises(FlowRefused):
+        start_authorization(integration, binding="b", user=alice, connection_name=name, actor=Actor.member(alice))
 
 
 # --- PKCE -----------------------------------------------------------------------------------------------
