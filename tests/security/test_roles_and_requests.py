@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from integrations.models import Connection, GrantType, Integration
+from integrations.models import ClientKeyAlgorithm, Connection, GrantType, Integration
 from integrations.providers.client_keys import create_key
 from tests.factories import make_connection, make_integration, make_member
 from tests.security.conftest import browser_of
@@ -87,7 +87,7 @@ def address(
         "membership_id": member.pk,
         "invitation_id": invitation.pk,
         "key_id": key.pk,
-        "client_key_id": create_key(delegated, actor=Actor.operator()).pk,
+        "client_key_id": create_key(delegated, actor=Actor.operator(), algorithm=ClientKeyAlgorithm.ES256).pk,
     }
     routes = {route.name: route for route in all_routes()}
     return lambda name: reverse(name, kwargs={one: values[one] for one in routes[name].parameters})
