@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from integrations.connections.views import hand_over, links, redirect_host
+from integrations.connections.views import links, redirect_host
 
 _integrations = [
     path("oauth/callback", redirect_host.forward_callback, name="oauth_callback"),
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
-    path("connect/<str:token>/leave/<uuid:pending_id>/", hand_over.leave, name="connect_link_leave"),
+    path("connect/again/<uuid:link_id>/", links.connect_link_again, name="connect_link_again"),
 ]
 urlpatterns = [path("", include((_integrations, "integrations")))]
 

@@ -68,6 +68,7 @@ class IntegrationAdmin(ReadOnlyAdmin):
         "secret",
         "token_endpoint_auth_method",
         "additional_scopes",
+        "discovered",
         "client_error_code",
         "client_error_message",
         "client_error_at",

@@ -12,3 +12,4 @@ class IntegrationsConfig(AppConfig):
     def ready(self) -> None:
         """Import the modules that register themselves."""
         from integrations import checks  # noqa: F401 (registers system checks)
+        from integrations.providers import deviations  # noqa: F401 (registers subclasses)

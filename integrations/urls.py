@@ -9,16 +9,19 @@ from integrations.connections.views import (
     checks,
     client_keys,
     detail,
-    hand_over,
+    discovery,
     links,
     listing,
+    provider_edit,
+    provider_files,
+    provider_inspector,
+    provider_wizard,
     redirect_host,
     removal,
     sandbox,
     setup,
 )
 from integrations.models import GrantType
-from integrations.providers import views as providers
 
 
 class GrantTypeConverter:
@@ -38,6 +41,7 @@ class GrantTypeConverter:
 register_converter(GrantTypeConverter, "grant_type")
 
 PAGES = "w/<slug:workspace>/integrations/"
+CUSTOM = PAGES + "custom/<slug:provider_id>/"
 ONE = PAGES + "<slug:provider_id>/<grant_type:grant_type>/"
 CONNECTION = ONE + "connections/<uuid:connection_id>/"
 
@@ -45,12 +49,18 @@ app_name = "integrations"
 urlpatterns: list[URLPattern | URLResolver] = [
     path(PAGES, listing.integrations, name="list"),
     path(PAGES + "sandbox/connect/", sandbox.sandbox_connect, name="sandbox_connect"),
-    path(PAGES + "custom/new/", providers.custom_new, name="custom_new"),
-    path(PAGES + "custom/<slug:provider_id>/edit/", providers.custom_edit, name="custom_edit"),
-    path(PAGES + "custom/<slug:provider_id>/delete/", removal.provider_delete, name="provider_delete"),
+    path(PAGES + "custom/new/", provider_wizard.custom_new, name="custom_new"),
+    path(PAGES + "custom/import/", provider_files.custom_import, name="custom_import"),
+    path(CUSTOM + "edit/", provider_edit.custom_edit, name="custom_edit"),
+    path(CUSTOM + "publish/", provider_edit.custom_publish, name="custom_publish"),
+    path(CUSTOM + "discard/", provider_edit.custom_discard, name="custom_discard"),
+    path(CUSTOM + "export/", provider_files.custom_export, name="custom_export"),
+    path(CUSTOM + "inspect/", provider_inspector.custom_inspect, name="custom_inspect"),
+    path(CUSTOM + "delete/", removal.provider_delete, name="provider_delete"),
     path(ONE, detail.overview, name="detail"),
     path(ONE + "overview/", detail.overview, name="overview"),
     path(ONE + "configuration/", setup.configuration, name="configuration"),
+    path(ONE + "discover/", discovery.discover, name="discover"),
     path(ONE + "scopes/", setup.scopes, name="scopes"),
     path(ONE + "connections/", detail.connections, name="connections"),
     path(ONE + "connections/new/", authorization.connection_new, name="connection_new"),
@@ -61,6 +71,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(ONE + "connect-links/", links.connect_link_create, name="connect_link_create"),
     path(ONE + "client-key/rotate/", client_keys.client_key_rotate, name="client_key_rotate"),
     path(ONE + "client-key/<uuid:client_key_id>/delete/", client_keys.client_key_delete, name="client_key_delete"),
+    path(ONE + "inspect/", provider_inspector.inspect, name="inspect"),
     path(ONE + "delete/", removal.integration_delete, name="integration_delete"),
     path(CONNECTION, detail.connection, name="connection"),
     path(CONNECTION + "change/", detail.connection_change, name="connection_change"),
@@ -72,7 +83,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("oauth/callback/result/<uuid:reference>/", authorization.callback_result, name="callback_result"),
     path("oauth/jwks/<uuid:integration_id>/", client_keys.jwks, name="jwks"),
     path("connect/<str:token>/", links.connect_link, name="connect_link"),
-    path("connect/<str:token>/browser/<uuid:pending_id>/", hand_over.browser, name="connect_link_browser"),
     path("api/v1/", include("integrations.api.urls")),
 ]
 

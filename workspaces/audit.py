@@ -40,6 +40,7 @@ class AuditAction(StrEnum):
     PROVIDER_CHANGED = "provider:changed"
     PROVIDER_DELETED = "provider:deleted"
     INTEGRATION_CONFIGURED = "integration:configured"
+    INTEGRATION_DISCOVERED = "integration:discovered"
     INTEGRATION_DELETED = "integration:deleted"
     INTEGRATION_CLIENT_REFUSED = "integration:client_refused"
     INTEGRATION_RECOVERED = "integration:recovered"

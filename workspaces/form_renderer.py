@@ -49,8 +49,12 @@ class GrantryBoundField(BoundField):
 
     @property
     def is_optional(self) -> bool:
-        """Whether to say so: a stored secret may be left blank, but that is not the same."""
-        return not self.field.required and not getattr(self.field.widget, "stored_hint", "")
+        """Whether to say so: a stored secret may be left blank, or one of two fields, but that is not the same."""
+        marks = ("one_of_several", "always_chosen")
+        says_otherwise = getattr(self.field.widget, "stored_hint", "") or any(
+            getattr(self.field, m, False) for m in marks
+        )
+        return not self.field.required and not says_otherwise
 
 
 def control_class(widget: forms.Widget) -> str:

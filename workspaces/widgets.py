@@ -31,6 +31,36 @@ class SecretInput(forms.PasswordInput):
         return context
 
 
+class MaskedInput(SecretInput):
+    """The same for one secret among many fields: dots by CSS, so that no browser takes the form for a login."""
+
+    input_type = "text"
+
+    def __init__(self, attrs: dict[str, Any] | None = None, *, stored_hint: str = "") -> None:
+        own = {"class": "g-masked"} if not attrs else {**attrs, "class": f"{attrs.get('class', '')} g-masked"}
+        super().__init__({**own, "autocomplete": "off"}, stored_hint=stored_hint)
+
+
+class SecretTextarea(forms.Textarea):
+    """A write-only secret of many lines: never rendered back; blank keeps the stored one.
+
+    Set `stored_hint` to what a stored one is recognised by.
+    """
+
+    template_name = "django/forms/widgets/secret_textarea.html"
+
+    def __init__(self, attrs: dict[str, Any] | None = None, *, stored_hint: str = "") -> None:
+        super().__init__({"autocomplete": "off", "spellcheck": "false", "rows": 5, **(attrs or {})})
+        self.stored_hint = stored_hint
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        """Adds the hint of the stored secret; the value itself is never in the context."""
+        del value  # a bound form passes what was just sent; it must not come back
+        context = super().get_context(name, None, attrs)
+        context["widget"]["stored_hint"] = self.stored_hint
+        return context
+
+
 class TagsInput(forms.Textarea):
     """A textarea that becomes chips and an input; without JavaScript it is one entry per line.
 

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from integrations.api import audit_events, connections, integrations, providers, tokens
+from integrations.api import audit_events, connections, definitions, discovery, integrations, providers, tokens
 from integrations.api.bodies import StrictParser, UnusableBody
 from integrations.api.openapi import DESCRIPTION
 from integrations.api.problems import Problem, problem_response
@@ -29,6 +29,9 @@ api = NinjaAPI(
     docs_url=None,
     parser=StrictParser(),
 )
+# Before the providers: "discover" and "import" are no provider's ids.
+api.add_router("", discovery.router, tags=["Providers"])
+api.add_router("", definitions.router, tags=["Providers"])
 api.add_router("", providers.router, tags=["Providers"])
 api.add_router("", integrations.router, tags=["Integrations"])
 api.add_router("", connections.router, tags=["Connections"])

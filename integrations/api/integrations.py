@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from django.db.models import Prefetch, Q
@@ -9,6 +10,7 @@ from django.utils import timezone
 from ninja import Router, Status
 
 from integrations.api.authentication import ApiKeyAuth, ApiRequest
+from integrations.api.discovery import attempts_out, before_discovery
 from integrations.api.openapi import refusals
 from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, decode_cursor, encode_cursor
 from integrations.api.parameters import Force, GrantTypeName, ProviderId
@@ -21,6 +23,8 @@ from integrations.api.schemas.integrations import (
     IntegrationOut,
     IntegrationPage,
     IntegrationPut,
+    RegistrationIn,
+    RegistrationOut,
 )
 from integrations.api.targets import (
     IntegrationTarget,
@@ -32,7 +36,10 @@ from integrations.connections.connect_links import create_connect_link
 from integrations.connections.revocation import delete_integration
 from integrations.connections.testing import TestResult, test_connection
 from integrations.models import Connection, GrantType, Integration
+from integrations.oauth.errors import OAuthError
 from integrations.providers.client_keys import public_keys, rotate_key
+from integrations.providers.discovery import Attempt, DiscoveryFailed
+from integrations.providers.registration import discover_and_register
 from integrations.providers.registry import specs_for
 from integrations.providers.setup import save_integration
 from workspaces.models import Workspace
@@ -183,6 +190,42 @@ def post_test(
 
 
 @router.post(
+    f"{INTEGRATION}/discover",
+    auth=ApiKeyAuth(KeyScope.INTEGRATIONS_WRITE, find_integration, calls_provider=True),
+    response=RegistrationOut,
+    operation_id="discover_integration",
+    summary="Discover and register",
+    openapi_extra=refusals(conflict="The provider's definition has its endpoints."),
+)
+def post_registration(
+    request: ApiRequest[IntegrationTarget],
+    provider_id: ProviderId,
+    grant_type: GrantTypeName,
+    body: RegistrationIn | None = None,
+) -> RegistrationOut:
+    """Find the authorization server of a provider that is a protected resource (an MCP server), and register a client.
+
+    The client replaces the one that is saved. The answer is 200 also when it fails: look at `ok`.
+    """
+    target, saved = request.auth.target, request.auth.target.integration
+    if not target.spec.resource:
+        raise Problem("conflict", "The provider's definition has its endpoints: there is nothing to discover.")
+    before_discovery(request.auth)
+    try:
+        done = discover_and_register(
+            target.workspace,
+            target.spec,
+            target.grant_type,
+            additional_scopes=saved.additional_scopes if saved else (),
+            actor=request.auth.actor,
+            confirm_foreign=body is not None and body.confirm_foreign_endpoints,
+        )
+    except DiscoveryFailed as error:
+        return _registration_out(target, error.tried, error)
+    return _registration_out(target, done.steps, done.error)
+
+
+@router.post(
     f"{INTEGRATION}/connect-links",
     auth=ApiKeyAuth(KeyScope.CONNECTIONS_WRITE, find_integration),
     response={201: ConnectLinkOut},
@@ -224,6 +267,20 @@ def _out(target: IntegrationTarget, integration: Integration | None) -> Integrat
     if integration is not None:
         connections = list(integration.connections.select_related("token", "schedule", "integration"))
     return integration_out(target.workspace, target.spec, target.grant_type, integration, connections, timezone.now())
+
+
+def _registration_out(target: IntegrationTarget, steps: Sequence[Attempt], error: OAuthError | None) -> RegistrationOut:
+    found = target.workspace.integrations.filter(
+        provider_id=target.spec.provider_id, grant_type=target.grant_type
+    ).first()
+    return RegistrationOut(
+        ok=error is None,
+        code=error.code if error else "ok",
+        message=error.message if error else "A client was registered.",
+        tried=attempts_out(steps),
+        duration_ms=sum(step.duration_ms for step in steps),
+        integration=_out(target, found),
+    )
 
 
 def _kept(sent: T | None, stored: T) -> T:

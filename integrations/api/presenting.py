@@ -7,12 +7,13 @@ from datetime import datetime
 
 from integrations.api.schemas.base import LastError, StatusReason
 from integrations.api.schemas.connections import Account, ConnectionOut
-from integrations.api.schemas.integrations import ClientKeyOut, IntegrationOut
+from integrations.api.schemas.integrations import ClientKeyOut, DiscoveredEndpoints, IntegrationOut
 from integrations.connections.status import StatusExplanation, explain, integration_status
 from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration
 from integrations.providers.base import ProviderSpec
 from integrations.providers.client_keys import jwks_uri
 from integrations.providers.oauth_provider import provider_for
+from integrations.providers.registration import registered_client
 from integrations.providers.setup import client_auth_method, redirect_uri
 from workspaces.models import Workspace
 
@@ -82,6 +83,7 @@ def integration_out(
         additional_scopes=additional,
         scopes=list(provider.effective_scopes(integration_additional=additional)),
         expression=spec.expression(grant_type),
+        discovered=_discovered(integration),
         last_error=_client_error(integration),
         created_at=integration.created_at if integration else None,
         updated_at=integration.updated_at if integration else None,
@@ -105,6 +107,19 @@ def _reason(explanation: StatusExplanation) -> StatusReason:
 def _account(connection: Connection) -> Account | None:
     account = connection.account
     return Account(id=str(account.get("id", "")), label=str(account.get("label", ""))) if account else None
+
+
+def _discovered(integration: Integration | None) -> DiscoveredEndpoints | None:
+    if integration is None or integration.discovered is None:
+        return None
+    client = registered_client(integration)
+    return DiscoveredEndpoints(
+        endpoints=integration.discovered["endpoints"],
+        resource=integration.discovered["resource"],
+        at=integration.discovered["at"],
+        client_registered=client is not None,
+        client_secret_expires_at=client["client_secret_expires_at"] if client else None,
+    )
 
 
 def _client_error(integration: Integration | None) -> LastError | None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from ninja import Query, Router, Status
 
 from integrations.api.authentication import ApiKeyAuth, ApiRequest
+from integrations.api.discovery import ISSUER_AWAY, before_discovery
 from integrations.api.openapi import refusals
 from integrations.api.paging import Cursor, cut_page, decode_cursor, encode_cursor
 from integrations.api.parameters import Force, ProviderId
@@ -22,6 +23,7 @@ from integrations.providers.custom import (
     update_custom_provider,
 )
 from integrations.providers.definition import definition_of
+from integrations.providers.discovery import complete
 from integrations.providers.registry import find_newest_spec, specs_for
 from workspaces.roles import KeyScope
 
@@ -64,13 +66,22 @@ def list_providers(
     response={201: ProviderOut},
     operation_id="create_provider",
     summary="Create a custom provider",
+    openapi_extra=refusals(temporarily_unavailable=ISSUER_AWAY),
 )
 def create_provider(request: ApiRequest[None], body: ProviderCreate) -> Status[ProviderOut]:
-    """Define an authorization server of your own. It is published at once unless `draft` is true."""
+    """Define an authorization server of your own. It is published at once unless `draft` is true.
+
+    With an `issuer` and no token endpoint, the endpoints, grant types and client authentication that the issuer
+    publishes are filled in. Endpoints elsewhere than on its host or below are refused unless they are confirmed.
+    """
     caller = request.auth
+    definition = body.definition()
+    if body.discovers:
+        before_discovery(caller)
+        definition = complete(definition, confirm_foreign=body.confirm_foreign_endpoints)
     custom = create_custom_provider(
         caller.workspace,
-        body.definition(),
+        definition,
         actor=caller.actor,
         created_by=caller.api_key.created_by,
         draft=bool(body.draft),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from integrations.api.problems import PROBLEMS, FieldError, Problem
@@ -13,13 +14,14 @@ from integrations.connections.errors import FlowRefused, TokenUnavailable, messa
 from integrations.crypto import SealError
 from integrations.errors import HasDependants
 from integrations.models import Connection
-from integrations.oauth.errors import ConfigurationRefused, ErrorClass, OAuthError
+from integrations.oauth.errors import ConfigurationRefused, DiscoveryFailed, ErrorClass, OAuthError
 from integrations.providers.client_keys import KeyRefused
 from integrations.providers.custom import InvalidDefinition
 from integrations.providers.registry import ProviderNotFound
 from integrations.providers.rendering import ParameterRefused
 from integrations.providers.scope_rules import ScopesRefused
 from integrations.providers.setup import InvalidSetup
+from integrations.providers.strict_yaml import UnreadableYAML
 from workspaces.rate_limits import RateLimited
 
 # Codes of FlowRefused that blame one value of the body.
@@ -32,6 +34,7 @@ FLOW_FIELDS = {
 }
 DATABASE_AWAY = "The database does not answer at the moment. A token that was issued is kept and stored later."
 PASSING = frozenset({ErrorClass.THROTTLED, ErrorClass.OUTAGE, ErrorClass.TRANSIENT})
+AWAY_CODES = frozenset({"timeout", "outage", "throttled", "connection_broken"})  # of a discovery
 RETRY_SECONDS = 30  # where a provider is away and did not say for how long
 
 
@@ -67,6 +70,16 @@ def _oauth_error(error: OAuthError) -> Problem:
     return Problem("misconfigured", message_of(error), extra=extra)
 
 
+def discovery_failed(error: DiscoveryFailed, *, field: str = "issuer") -> Problem:
+    """A discovery that found nothing usable: 503 while the server may only be away, else the field is to blame."""
+    tried = {"tried": [asdict(attempt) for attempt in error.tried]}
+    words = f"{error.happened} {error.description} {error.next_step}".replace("  ", " ")
+    if error.code in AWAY_CODES:
+        wait = error.retry_after or RETRY_SECONDS
+        return Problem("temporarily_unavailable", words, extra=tried, retry_after=wait)
+    return Problem("invalid_request", words, errors=[FieldError(field, words)], extra=tried)
+
+
 def _has_dependants(error: HasDependants) -> Problem:
     words = "Something depends on it. Remove that first, or send ?force=true."
     return Problem("has_dependants", words, extra={"dependants": error.dependants})
@@ -75,6 +88,9 @@ def _has_dependants(error: HasDependants) -> Problem:
 REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     InvalidDefinition: _invalid,
     InvalidSetup: _invalid,
+    UnreadableYAML: lambda error: _one_field(
+        "yaml", f"Line {error.line}: {error.message}" if error.line else error.message
+    ),
     ScopesRefused: lambda error: _one_field("additional_scopes", error.message),
     ParameterRefused: lambda error: _one_field(f"parameters.{error.key}", error.message),
     HasDependants: _has_dependants,
@@ -83,6 +99,7 @@ REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     ProviderNotFound: lambda error: Problem("not_found"),
     FlowRefused: _flow_refused,
     TokenUnavailable: _token_unavailable,
+    DiscoveryFailed: discovery_failed,
     OAuthError: _oauth_error,
     RateLimited: lambda error: Problem("rate_limited", retry_after=error.retry_after),
     SealError: lambda error: Problem("undecryptable"),

@@ -69,7 +69,7 @@ def find_integration(workspace: Workspace, path: Path) -> IntegrationTarget:
     if grant_type not in GrantType.values or not spec.supports(grant_type):
         raise Problem("not_found")
     integration = workspace.integrations.filter(provider_id=spec.provider_id, grant_type=grant_type).first()
-    return IntegrationTarget(workspace, spec, GrantType(grant_type), integration)
+    return IntegrationTarget(workspace, spec.under(grant_type), GrantType(grant_type), integration)
 
 
 def find_saved_integration(workspace: Workspace, path: Path) -> Integration:

@@ -2,7 +2,7 @@
 
 authorization       the authorization code flow, start and callback
 connect_links       one-time links for people outside the workspace
-hand_over           a link's flow from a redirect host to PUBLIC_BASE_URL
+recognition         a redirect host's browser, known again on PUBLIC_BASE_URL
 client_credentials  the client credentials flow
 refresh             batches of due tokens, and one token now
 lease, schedule     who renews a token, and when (schedule is pure)

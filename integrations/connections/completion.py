@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
@@ -30,6 +30,7 @@ from integrations.connections.outcomes import (
 )
 from integrations.connections.parties import Parties, after_answer, parties_of, with_metadata
 from integrations.connections.policies import refuse_client, refuses_client
+from integrations.connections.recognition import CallbackQuery, was_noted
 from integrations.connections.revocation import revoke_secrets
 from integrations.connections.storing import Granted, store_extra_later, store_grant
 from integrations.crypto import SealError
@@ -39,6 +40,7 @@ from integrations.oauth.errors import OAuthError
 from integrations.oauth.token_response import TokenResponse
 from integrations.outbound import client as outbound
 from integrations.providers.metadata import of_callback
+from integrations.providers.registration import promises_iss
 from integrations.providers.setup import redirect_uri
 from workspaces.audit import Actor
 from workspaces.models import Membership, User
@@ -49,11 +51,9 @@ logger = logging.getLogger(__name__)
 COMMIT_PATIENCE_SECONDS = 10.0
 SHORTEST_TOKEN = 8  # shorter ones may stand in a name by chance
 
-type_Query = Sequence[tuple[str, str]]
-
 
 def complete_authorization(
-    query: type_Query,
+    query: CallbackQuery,
     *,
     binding: str,
     user: User | None = None,
@@ -62,8 +62,8 @@ def complete_authorization(
 ) -> AuthorizationOutcome:
     """Finish a flow with what the browser brought back. Never raises for bad input; each failure is an outcome.
 
-    `query` has the pairs as they came, repetitions included. Whoever comes without the browser's `binding`, or as
-    another person, learns nothing and uses nothing up.
+    Whoever comes without the browser's `binding`, or as another person, learns nothing and uses nothing up. A browser
+    that a redirect host knew again needs no binding here yet: the flow is bound to the one that it brings.
     """
     reference = request_id or uuid.uuid4()
     clock = start_clock(now)
@@ -77,23 +77,24 @@ def complete_authorization(
     pending = found.filter(state_hash=digest(callback.state)).first()
     if pending is None:
         return unknown_flow(FlowFailed("unknown_state"), reference)
-    if not _is_same_browser(pending, binding, user):
+    if not _is_same_browser(pending, binding, user) and not was_noted(pending, query, clock.now()):
         return unknown_flow(FlowFailed("foreign_session"), reference)
     if pending.consumed_at is not None:
         return first_outcome(pending, reference, clock.now())
-    return _complete(pending, callback, query, reference, clock)
+    return _complete(pending, callback, query, binding, reference, clock)
 
 
 def _complete(
     pending: PendingAuthorization,
     callback: CallbackSuccess | CallbackRefusal,
-    query: type_Query,
+    query: CallbackQuery,
+    binding: str,
     reference: uuid.UUID,
     clock: Clock,
 ) -> AuthorizationOutcome:
     actor = _actor(pending, reference)
     try:
-        if not _consume(pending, clock.now()):
+        if not _consume(pending, binding, clock.now()):
             pending.refresh_from_db(fields=["consumed_at", "outcome", "expires_at"])
             if pending.consumed_at is None:
                 return unfinished(pending, FlowFailed("expired_state"), reference)
@@ -117,14 +118,14 @@ def _is_same_browser(pending: PendingAuthorization, binding: str, user: User | N
     return pending.user_id is None or (user is not None and user.pk == pending.user_id)
 
 
-def _consume(pending: PendingAuthorization, now: datetime) -> bool:
-    """Use the row up, and check in the same transaction that whoever started it still may finish it.
+def _consume(pending: PendingAuthorization, binding: str, now: datetime) -> bool:
+    """Use the row and its mark up, and check in the same transaction that whoever started it still may finish it.
 
     Raises FlowFailed when they may not: the row is used up then, too.
     """
     with transaction.atomic():
         fresh = PendingAuthorization.objects.filter(pk=pending.pk, consumed_at__isnull=True, expires_at__gt=now)
-        if not fresh.update(consumed_at=now):
+        if not fresh.update(consumed_at=now, session_hash=digest(binding), browser_seen_at=None):
             return False
         refused = _why_not_permitted(pending, now)
     if refused is not None:
@@ -152,13 +153,13 @@ def _why_not_permitted(pending: PendingAuthorization, now: datetime) -> FlowFail
 def _exchange(
     pending: PendingAuthorization,
     callback: CallbackSuccess | CallbackRefusal,
-    query: type_Query,
+    query: CallbackQuery,
     clock: Clock,
     actor: Actor,
 ) -> tuple[Connection, TokenResponse, str]:
     """From the callback to a stored token. Raises FlowFailed, DatabaseAway."""
     try:
-        check_issuer(pending.issuer, callback.iss)
+        check_issuer(pending.issuer, callback.iss, required=promises_iss(pending.integration))
         if isinstance(callback, CallbackRefusal):
             raise callback.as_error().without((callback.state, *_secrets_of(pending)))
         parties, verifier = _unchanged_parties(pending)
@@ -248,8 +249,8 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
         userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
     except OAuthError as error:
         logger.info("Whose account it is could not be asked: %s", error.code)
-        return None
-    account = parties.provider.account_from(userinfo)
+        userinfo = {}
+    account = parties.provider.account_from(userinfo) or parties.provider.account_from_token(answer.extra)
     tokens = [token for token in (answer.access_token, answer.refresh_token) if token and len(token) >= SHORTEST_TOKEN]
     if any(token in text for text in account.values() for token in tokens):
         return None  # it is shown to everybody

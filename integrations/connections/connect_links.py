@@ -99,7 +99,7 @@ def check_request(integration: Integration, name: str, parameters: Mapping[str, 
     check_name(name)
     check_scopes(spec, integration.grant_type, chosen)
     try:
-        _check_parameters(spec, parameters)
+        _check_parameters(spec.under(integration.grant_type), parameters)
     except ParameterRefused as error:
         raise FlowRefused("parameter_refused", error.message, "Correct the parameters.") from error
 

@@ -147,7 +147,6 @@ _OURS: dict[str, tuple[str, str]] = {
         "This link is being used in another browser.",
         "Open it in the browser where you first used it, or ask for a new link.",
     ),
-    "attempt_over": ("This attempt to connect is over.", "Open the link again and start anew."),
     "return_url_refused": (
         "The return URL is not on the workspace's list.",
         "Ask an admin to add it to the workspace's settings.",
@@ -158,6 +157,10 @@ _OURS: dict[str, tuple[str, str]] = {
     ),
     "not_connected": ("There is no token yet.", "Connect first."),
     "refresh_in_progress": ("A renewal is under way.", "Try again in a moment."),
+    "too_early": (
+        "The provider renews a token only once it has expired, and this one is still valid.",
+        "Nothing needs to be done: it is renewed at its expiry.",
+    ),
     "untestable": (
         "The provider has neither a userinfo nor an introspection endpoint, and issued no refresh token.",
         "Call the provider's API with the token to see whether it works.",

@@ -25,9 +25,10 @@ def name_field(**kwargs: Any) -> forms.CharField:
 
 
 def open_parameters(page: IntegrationPage) -> tuple[Parameter, ...]:
-    """Parameters that the integration leaves to each connection and that have no default."""
+    """Parameters that the integration leaves to each connection, that must be given and have no default."""
     given = page.integration.readable_parameters if page.integration else {}
-    return tuple(p for p in connection_parameters(page.spec) if not given.get(p.key) and not p.default)
+    asked = (p for p in connection_parameters(page.spec) if not p.optional)
+    return tuple(p for p in asked if not given.get(p.key) and not p.default)
 
 
 class _OfConnection(forms.Form):
@@ -40,7 +41,7 @@ class _OfConnection(forms.Form):
         for parameter in connection_parameters(page.spec):
             stored = given.get(parameter.key) or parameter.default
             name = PARAMETER + parameter.key
-            self.fields[name] = parameter_field(parameter, required=not stored)
+            self.fields[name] = parameter_field(parameter, required=not stored and not parameter.optional)
             if stored and parameter.type != "password":
                 self.initial.setdefault(name, stored)
 

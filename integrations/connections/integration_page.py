@@ -17,6 +17,7 @@ from integrations.models import Connection, ConnectionStatus, GrantType, Integra
 from integrations.providers.base import ProviderSpec
 from integrations.providers.client_keys import public_keys
 from integrations.providers.oauth_provider import provider_for
+from integrations.providers.registration import with_discovered
 from integrations.providers.registry import ProviderNotFound, find_spec
 from workspaces.http import WorkspaceRequest
 from workspaces.models import Workspace
@@ -151,6 +152,7 @@ def load_page(request: WorkspaceRequest, provider_id: str, grant_type: str, now:
         raise Http404 from error
     if not spec.supports(grant_type):
         raise Http404
+    spec = spec.under(grant_type)
     saved = workspace.integrations.filter(provider_id=provider_id, grant_type=grant_type)
     integration = saved.prefetch_related(public_keys(workspace)).first()
     connections: tuple[Connection, ...] = ()
@@ -169,5 +171,6 @@ def make_page(
     now: datetime,
 ) -> IntegrationPage:
     """Put loaded rows together; the status is judged here."""
+    spec = with_discovered(spec, integration)
     status = integration_status(spec, integration, connections, now)
     return IntegrationPage(workspace, spec, grant_type, integration, connections, status, now)

@@ -19,8 +19,10 @@ from integrations.providers.base import ProviderSpec
 from integrations.providers.metadata import of_answer
 from integrations.providers.oauth_provider import OAuthProvider, provider_for
 from integrations.providers.parameters import parameter_values
+from integrations.providers.registration import with_discovered
 from integrations.providers.registry import ProviderNotFound, find_spec
 from integrations.providers.rendering import ParameterRefused, TemplateRefused
+from integrations.providers.setup import knows_endpoints
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ def parties_of(
             specs[key] = spec
         if not spec.supports(integration.grant_type):
             raise ConfigurationRefused("wrong_grant_type")
+        spec = spec.under(integration.grant_type)
         metadata = connection.metadata if connection is not None else {}
         return _assemble(spec, integration, parameter_values(spec, integration.parameters, values, metadata))
     except ProviderNotFound as error:
@@ -120,6 +123,9 @@ def after_answer(
 
 
 def _assemble(spec: ProviderSpec, integration: Integration, values: dict[str, str]) -> Parties:
+    if not knows_endpoints(spec, integration):
+        raise ConfigurationRefused("not_discovered")
+    spec = with_discovered(spec, integration)
     provider = provider_for(spec, integration.grant_type)
     client = provider.client(integration, values)
     return Parties(spec, provider, provider.server(values, client), client, values)

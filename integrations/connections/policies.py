@@ -43,7 +43,9 @@ from workspaces.audit import WORKER, Actor, AuditAction, record
 from workspaces.models import AuditResult
 
 # Refusals of what one connection asks for, not of the client: its siblings go on.
-CONNECTION_LEVEL_CODES = frozenset({"invalid_scope", "invalid_target", "invalid_request", "invalid_resource"})
+CONNECTION_LEVEL_CODES = frozenset(
+    {"invalid_scope", "invalid_target", "invalid_request", "invalid_resource", "subject_refused"}
+)
 ERROR_FIELDS = ("last_error_code", "last_error_message", "last_error_at", "last_error_reference")
 
 

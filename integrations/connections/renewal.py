@@ -38,13 +38,16 @@ from integrations.models import (
     TokenSecrets,
     store_tokens,
 )
-from integrations.oauth.errors import ConfigurationRefused
+from integrations.oauth.errors import ConfigurationRefused, DeadGrant, TransientFailure
+from integrations.oauth.session import HTTPClient
 from integrations.oauth.token_response import TokenResponse
 from integrations.outbound import client as outbound
 from workspaces.audit import Actor, AuditAction, record
 
 logger = logging.getLogger(__name__)
 
+# How far a provider's clock may be behind ours.
+CLOCK_SKEW = timedelta(minutes=5)
 RENEWABLE_STATES = (ConnectionState.CONNECTED, ConnectionState.DEGRADED, ConnectionState.MISCONFIGURED)
 
 
@@ -139,6 +142,8 @@ def prepare(
     if (until := pauses.get(parties.pause_key)) is not None and until > now:
         retry_after = seconds_until(until, now)
         return _hold(connection, lease, "throttled", schedule.after_pause(until), retry_after)
+    if (held := _hold_until_expiry(connection, token, parties, lease, now)) is not None:
+        return held
     if not forced and (held := _hold_for_refused_client(connection, lease, now)):
         return held
     scopes = _scopes(connection, parties)
@@ -178,6 +183,16 @@ def _hold(
     return Held(code, sentence(code), retry_after)
 
 
+def _hold_until_expiry(
+    connection: Connection, token: Token, parties: Parties, lease: Lease, now: datetime
+) -> Held | None:
+    """Some providers refuse to renew what still lives, as if the grant were dead: nobody asks them before its time."""
+    expires_at = token.expires_at
+    if not parties.spec.refuses_early_refresh or expires_at is None or expires_at <= now:
+        return None
+    return _hold(connection, lease, "too_early", expires_at, seconds_until(expires_at, now))
+
+
 def _hold_for_refused_client(connection: Connection, lease: Lease, now: datetime) -> Held | None:
     """While the provider refuses the client, one connection an hour is let through as a probe."""
     integration = connection.integration
@@ -209,10 +224,25 @@ def call(job: Job, clock: Clock) -> tuple[Renewed, TokenResponse]:
             http, server, client, scopes=job.scopes, values=job.parties.values, now=requested_at
         )
     else:
-        refresh_token = job.secrets.refresh_token or ""
-        answer = provider.refresh_token(http, server, client, refresh_token=refresh_token, now=requested_at)
+        answer = _refresh(job, http, requested_at)
     duration_ms = round((time.perf_counter() - started) * 1000)
     return _renewed(job, answer, requested_at, duration_ms), answer
+
+
+def _refresh(job: Job, http: HTTPClient, now: datetime) -> TokenResponse:
+    """Use the refresh token. Raises OAuthError.
+
+    Just after expiry, by our clock, a provider that refuses early refreshes may still take the token for alive: what
+    looks like a dead grant is tried again then.
+    """
+    provider, server, client = job.parties.provider, job.parties.server, job.parties.client
+    try:
+        return provider.refresh_token(http, server, client, refresh_token=job.secrets.refresh_token or "", now=now)
+    except DeadGrant as error:
+        expires_at = job.connection.token.expires_at
+        if job.parties.spec.refuses_early_refresh and expires_at is not None and now < expires_at + CLOCK_SKEW:
+            raise TransientFailure("too_early", error.description, status=error.status) from error
+        raise
 
 
 def issued_token(answer: TokenResponse, issued_at: datetime) -> IssuedToken:
@@ -238,14 +268,16 @@ def due_at_for(connection_id: UUID, issued: IssuedToken, parties: Parties, grant
 def _renewed(job: Job, answer: TokenResponse, requested_at: datetime, duration_ms: int) -> Renewed:
     issued = issued_token(answer, requested_at)
     service = job.integration.grant_type == GrantType.CLIENT_CREDENTIALS
-    granted = list(answer.scope) if answer.scope is not None else (list(job.scopes) if service else None)
+    requested = list(job.scopes) if service else job.connection.requested_scopes
+    scope = job.parties.provider.granted_scopes(requested, answer)
+    granted = list(scope) if scope is not None else (requested if service else None)
     return Renewed(
         connection_id=job.connection.pk,
         workspace_id=job.connection.workspace_id,
         version=job.version,
         issued=issued,
         due_at=due_at_for(job.connection.pk, issued, job.parties, job.integration.grant_type),
-        requested_scopes=list(job.scopes) if service else None,
+        requested_scopes=requested if service else None,
         granted_scopes=granted,
         duration_ms=duration_ms,
     )

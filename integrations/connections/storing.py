@@ -129,7 +129,7 @@ _FILLED = (
 
 
 def _fill(connection: Connection, granted: Granted, now: datetime, actor: Actor) -> None:
-    scope = granted.answer.scope
+    scope = granted.parties.provider.granted_scopes(granted.requested_scopes, granted.answer)
     connection.state = ConnectionState.CONNECTED
     connection.parameters = dict(granted.parameters)
     connection.scopes = None if granted.scopes is None else list(granted.scopes)

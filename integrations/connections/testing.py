@@ -201,6 +201,8 @@ def _refresh(connection: Connection, actor: Actor, now: datetime | None) -> None
         # Nothing to ask at and nothing to renew: there is no call that could tell.
         raise ConfigurationRefused("untestable" if reason == "nothing_to_refresh" else reason)
     outcome = refresh_connection(connection.pk, forced=True, actor=actor, now=now)
+    if outcome.code == "too_early":  # nobody was asked
+        raise ConfigurationRefused(outcome.code)
     if not outcome.refreshed:
         raise _error_of(outcome.code, outcome.retry_after)
 

@@ -39,6 +39,11 @@ class Integration(WithParameters):
     # Empty: as the provider says.
     token_endpoint_auth_method = models.CharField(max_length=32, blank=True)
     additional_scopes = models.JSONField(default=list)
+    # Of a provider that is a protected resource: the endpoints found for this workspace, from where and when, and what
+    # the registration said; null until then (`providers.registration`).
+    discovered = models.JSONField(null=True, editable=False)
+    # Manages the registered client at the provider (RFC 7592).
+    registration_access_token = SealedTextField(null=True, editable=False)
     # The provider refuses the client itself: one alarm, renewals pause until credentials change or a probe succeeds.
     client_error_code = models.CharField(max_length=64, blank=True, editable=False)
     client_error_message = models.CharField(max_length=500, blank=True, editable=False)

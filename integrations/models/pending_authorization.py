@@ -45,6 +45,9 @@ class PendingAuthorization(WithParameters):
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     consumed_at = models.DateTimeField(null=True)
+    # When the workspace's redirect host saw the browser that began, and with which answer (`connections.recognition`).
+    browser_seen_at = models.DateTimeField(null=True)
+    seen_query_hash = models.CharField(max_length=64, default="", db_default="", blank=True)
     # What a second hit shows: {"ok": bool, "code": str, "message": str, "connection_id": str|null}
     outcome = models.JSONField(null=True)
 

@@ -10,7 +10,12 @@ The only package that imports oauthlib and requests_oauthlib. The HTTP session i
     session         OAuth2Session whose requests go through the caller's HTTP session
     grants          authorize, exchange, client credentials, refresh (RFC 6749, RFC 7636)
     revocation      RFC 7009
+    calls           requests that no RFC describes, for providers that deviate
+    jwt_bearer      a signed assertion as the grant itself (RFC 7523 §2.1)
     introspection   RFC 7662, and the userinfo endpoint
+    metadata        what servers and protected resources publish about themselves, read strictly (RFC 8414, RFC 9728)
+    discovery       finding that metadata from an issuer or from a protected resource
+    registration    dynamic client registration (RFC 7591)
     callback        what the browser brings back (RFC 6749 §4.1.2, RFC 9207)
     sanitise        extra fields made fit for storage
     scopes          splitting, joining, comparing and checking scopes (RFC 6749 §3.3)

@@ -34,9 +34,10 @@ class AuthorizationServer:
     `basic_auth_encoding`: "form" encodes client id and secret before Basic as RFC 6749 §2.3.1 wants; "raw" is
     for providers that do not decode them. `scope_parameter` names the scopes in the authorization URL;
     `client_id_parameter` and `client_secret_parameter` are what a provider calls these two on the wire. An empty
-    `response_type` leaves it out. `token_request_format`: "json" posts the token request as JSON. `refresh_endpoint`
-    is where refresh tokens are renewed, empty for the token endpoint; `refresh_params` go only there. `userinfo_body`
-    is the JSON text of a userinfo asked by POST. `assertion_audience` names whom a client assertion is addressed to.
+    `response_type` leaves it out. `token_request_format` and `revocation_request_format`: "json" posts the request as
+    JSON. `refresh_endpoint` is where refresh tokens are renewed, empty for the token endpoint; `refresh_params` go only
+    there. `userinfo_body` is the JSON text of a userinfo asked by POST. `assertion_audience` names whom a client
+    assertion is addressed to.
     """
 
     token_endpoint: str
@@ -57,6 +58,7 @@ class AuthorizationServer:
     client_secret_parameter: str = "client_secret"  # noqa: S105  # a name
     response_type: Literal["code", ""] = "code"
     token_request_format: Literal["form", "json"] = "form"  # noqa: S105  # a format
+    revocation_request_format: Literal["form", "json"] = "form"
     refresh_params: Mapping[str, str] = field(default_factory=dict)
     token_headers: Mapping[str, str] = field(default_factory=dict)
     userinfo_method: Literal["GET", "POST"] = "GET"

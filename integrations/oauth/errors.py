@@ -14,6 +14,9 @@
     ├── MalformedAnswer         an answer that is no token response: fails a connect, transient on refresh
     │   ├── Redirected          3xx, never followed
     │   └── CallbackMalformed   the browser brought back something that is no authorization response
+    ├── DiscoveryFailed         no usable metadata was found (RFC 8414, RFC 9728); `tried` says where
+    │   └── MetadataRefused     a document was found, and it cannot be used
+    ├── RegistrationRefused     the client was not registered (RFC 7591 §3.2.2)
     └── ConfigurationRefused    we refuse to send: an endpoint or parameter breaks our own rules
         └── IssuerMismatch      `iss` is another authorization server's (RFC 9207)
 
@@ -25,8 +28,11 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from integrations.oauth.discovery import Attempt
 
 PROVIDER_TEXT_LIMIT = 500
 CODE_LIMIT = 100
@@ -177,6 +183,26 @@ class Redirected(MalformedAnswer):
 class CallbackMalformed(MalformedAnswer):
     """The browser brought back something that is no authorization response."""
 
+    permanent = True
+
+
+class DiscoveryFailed(OAuthError):
+    """No usable metadata was found; nothing was changed. `tried` has one `discovery.Attempt` for each address."""
+
+    error_class = ErrorClass.CONFIGURATION
+    tried: tuple[Attempt, ...] = ()
+
+
+class MetadataRefused(DiscoveryFailed):
+    """A metadata document that cannot be used: another issuer's, or one without what is needed."""
+
+    permanent = True
+
+
+class RegistrationRefused(OAuthError):
+    """The authorization server did not register a client, or registered one that cannot be used."""
+
+    error_class = ErrorClass.CONFIGURATION
     permanent = True
 
 
@@ -335,6 +361,49 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
         "An administrator of the account has blocked the app.",
         "Ask that administrator to allow the app, then connect again.",
     ),
+    # Microsoft's numbers
+    "AADSTS7000215": (
+        "The provider refused the client secret.",
+        "Copy the secret's value, not its ID, from the app registration, or make a new one.",
+    ),
+    "AADSTS7000222": (
+        "The client secret has expired.",
+        "Make a new one under Certificates & secrets of the app registration and save its value here.",
+    ),
+    "AADSTS700016": (
+        "There is no app with this client ID in the tenant.",
+        "Check the client ID and the tenant; an app of another tenant has to be consented to there first.",
+    ),
+    "AADSTS90002": ("There is no such tenant.", "Correct the tenant: the directory's ID or domain."),
+    "AADSTS700082": ("The authorization has expired: it was not used for too long.", _RECONNECT),
+    "AADSTS50173": (
+        "The authorization has ended: the password was changed, or an administrator ended all sessions.",
+        _RECONNECT,
+    ),
+    "AADSTS70043": (
+        "The authorization has expired: a policy of the organisation asks people to sign in again from time to time.",
+        _RECONNECT,
+    ),
+    "AADSTS65001": (
+        "Consent to a requested scope is missing.",
+        "Reconnect with OAuth and accept; some scopes have to be accepted by an administrator.",
+    ),
+    "AADSTS53003": (
+        "A policy of the organisation (conditional access) does not allow this sign-in.",
+        "Ask an administrator of the organisation, then reconnect with OAuth.",
+    ),
+    # Salesforce's
+    "inactive_user": ("The account at the provider was deactivated.", _RECONNECT),
+    "inactive_org": ("The organisation at the provider is locked or closed.", _RECONNECT),
+    # Our own codes: service accounts
+    "subject_refused": (
+        "The service account may not act as this person for these scopes.",
+        "Delegate each scope to it in the Google Workspace admin console, or correct “Act as”.",
+    ),
+    "unusable_service_account_key": (
+        "The key of the service account is missing or cannot be read.",
+        "Upload a new JSON key in the configuration of the integration.",
+    ),
     # Our own codes: no complete answer
     "unreachable": (
         "The provider could not be reached.",
@@ -432,6 +501,92 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "missing_issuer": (
         "The answer does not say which authorization server it comes from, although this provider always says so.",
         "Connect again; if it happens again, check the provider's definition.",
+    ),
+    # Our own codes: discovery (RFC 8414, OpenID Connect Discovery, RFC 9728)
+    "issuer_refused": (
+        "This address cannot be an issuer.",
+        "Enter the https address of the authorization server, without a query or fragment.",
+    ),
+    "metadata_not_found": (
+        "No metadata document was found under the issuer's well-known addresses.",
+        "Check the issuer in the provider's documentation, or enter the endpoints yourself.",
+    ),
+    "metadata_not_json": (
+        "What stands at the well-known addresses is no metadata document.",
+        "Check the issuer in the provider's documentation, or enter the endpoints yourself.",
+    ),
+    "metadata_redirected": (
+        "The well-known address redirects to another one, and redirects are not followed.",
+        "Enter the issuer that the provider's documentation states, or enter the endpoints yourself.",
+    ),
+    "metadata_too_large": (
+        "The metadata document is far larger than any real one.",
+        "Check the issuer, or enter the endpoints yourself.",
+    ),
+    "metadata_no_issuer": (
+        "The metadata document does not say which issuer it belongs to.",
+        "Enter the endpoints yourself, as given in the provider's documentation.",
+    ),
+    "metadata_issuer_mismatch": (
+        "The metadata document belongs to another issuer than the one that was asked.",
+        "Enter the issuer exactly as the provider's documentation states it.",
+    ),
+    "metadata_no_token_endpoint": (
+        "The metadata document names no usable token endpoint.",
+        "Enter the endpoints yourself, as given in the provider's documentation.",
+    ),
+    "metadata_resource_mismatch": (
+        "The metadata document belongs to another resource than the one that was asked.",
+        "Check the address of the resource in its documentation.",
+    ),
+    "metadata_no_authorization_server": (
+        "The resource names no usable authorization server.",
+        "Enter the issuer instead, as given in the provider's documentation.",
+    ),
+    "not_discovered": (
+        "The endpoints of this provider are not known yet: they are discovered for each workspace.",
+        "Choose “Discover and register” on the configuration page.",
+    ),
+    # RFC 7591 §3.2.2, the registration endpoint, and our own codes about its answer
+    "invalid_redirect_uri": (
+        "The authorization server does not accept the redirect URI.",
+        "Ask the provider which redirect URIs it accepts, or register the app by hand with the one shown here.",
+    ),
+    "invalid_client_metadata": (
+        "The authorization server does not accept something about the client to be registered.",
+        "Register the app by hand at the provider, then save its client ID and client secret.",
+    ),
+    "invalid_software_statement": (
+        "The authorization server does not accept the software statement.",
+        "Register the app by hand at the provider, then save its client ID and client secret.",
+    ),
+    "unapproved_software_statement": (
+        "The authorization server registers only software that it has approved.",
+        "Register the app by hand at the provider, then save its client ID and client secret.",
+    ),
+    "registration_not_offered": (
+        "The authorization server offers no client registration.",
+        "Register the app by hand at the provider, then save its client ID and client secret.",
+    ),
+    "registration_token_required": (
+        "The authorization server registers clients only with an initial access token that it accepts.",
+        "Ask the provider for one, or register the app by hand.",
+    ),
+    "registration_malformed": (
+        "The answer to the registration names no usable client.",
+        "Register the app by hand at the provider, then save its client ID and client secret.",
+    ),
+    "registration_without_secret": (
+        "The authorization server registered the client without the client secret that it has to authenticate with.",
+        "Register the app by hand at the provider, then save its client ID and client secret.",
+    ),
+    "registration_unknown_auth_method": (
+        "The authorization server registered the client for a client authentication that is not supported here.",
+        "Register the app by hand at the provider with client_secret_basic or client_secret_post.",
+    ),
+    "registration_other_redirect_uri": (
+        "The authorization server registered the client with another redirect URI than the one that is used here.",
+        "Register the app by hand at the provider with the redirect URI shown here.",
     ),
     # Our own codes: the browser's return
     "missing_state": ("The provider sent the browser back without a state.", "Connect again."),

@@ -29,6 +29,10 @@ DEAD_GRANT_CODES = frozenset(
         "invalid_code",
         "code_already_used",
         "account_inactive",
+        # Microsoft's numbers
+        "AADSTS700082",
+        "AADSTS50173",
+        "AADSTS70043",
         # RFC 8628 §3.5, used for refresh tokens too
         "expired_token",
     }
@@ -59,6 +63,9 @@ CLIENT_REFUSED_CODES = frozenset(
         "org_internal",
         # Microsoft
         "invalid_resource",
+        "AADSTS7000215",
+        "AADSTS7000222",
+        "AADSTS700016",
     }
 )
 TRANSIENT_CODES = frozenset({"temporarily_unavailable", "server_error", "slow_down"})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from integrations.oauth.patterns import compile_pattern
@@ -41,6 +41,44 @@ def missing_scopes(required: Iterable[str], granted: Iterable[str] | None) -> tu
         return ()
     present = set(granted)
     return tuple(scope for scope in ordered_union(required) if scope not in present)
+
+
+@dataclass(frozen=True)
+class ScopeComparison:
+    """How a provider's answer names the scopes that were requested.
+
+    `aliases` leads from a name in answers to the one that is requested. `prefix` may stand before a name or be left
+    out. `not_echoed` are never named in an answer and count as granted. `implied` leads from a scope to the narrower
+    ones that it includes, which answers leave out.
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    ignore_case: bool = False
+    not_echoed: frozenset[str] = frozenset()
+    implied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def granted(self, requested: Sequence[str], answered: Iterable[str]) -> tuple[str, ...]:
+        """The answered scopes under the names that were requested; what was not requested keeps its own name."""
+        wanted = {self._plain(scope): scope for scope in reversed(requested)}
+        named = [wanted.get(self._plain(scope), scope) for scope in answered]
+        included = self._included_in(named)
+        more = [s for s in requested if s in self.not_echoed or self._plain(s) in included]
+        return ordered_union(named, more)
+
+    def _included_in(self, scopes: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        to_look_at = [*scopes]
+        while to_look_at:
+            for scope in self.implied.get(to_look_at.pop(), ()):
+                if self._plain(scope) not in found:
+                    found.add(self._plain(scope))
+                    to_look_at.append(scope)
+        return found
+
+    def _plain(self, scope: str) -> str:
+        name = self.aliases.get(scope, scope).removeprefix(self.prefix)
+        return name.casefold() if self.ignore_case else name
 
 
 @dataclass(frozen=True)

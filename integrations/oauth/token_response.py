@@ -109,7 +109,7 @@ def parse_token_response(
     refuse_by_status(status, retry_after)
     fields = parse_fields(body)
     if fields is not None:
-        _refuse_by_own_code(fields, rules, status, retry_after, grant_type)
+        refuse_by_own_code(fields, rules, status, retry_after, grant_type=grant_type)
         refuse_by_code(
             fields,
             status,
@@ -156,8 +156,8 @@ def refuse_by_code(
     )
 
 
-def _refuse_by_own_code(
-    fields: Mapping[str, Any], rules: TokenResponseRules, status: int, retry_after: float | None, grant_type: str
+def refuse_by_own_code(
+    fields: Mapping[str, Any], rules: TokenResponseRules, status: int, retry_after: float | None, *, grant_type: str
 ) -> None:
     """Raise by the code that this provider puts into every answer, if it says anything but success."""
     found = value_at(fields, rules.error_field) if rules.error_field else None
@@ -267,7 +267,7 @@ def _parse_form(body: bytes) -> dict[str, Any] | None:
 def _token_from(
     answer: dict[str, Any], rules: TokenResponseRules, requested_at: datetime, status: int
 ) -> TokenResponse:
-    fields = _token_object(answer, rules.token_path)
+    fields = _token_object(answer, rules)
     access_token = value_at(fields, rules.access_token_field)
     if not isinstance(access_token, str) or not _is_token(access_token):
         raise MalformedAnswer("no_access_token", status=status)
@@ -284,10 +284,15 @@ def _token_from(
     )
 
 
-def _token_object(answer: dict[str, Any], path: str) -> dict[str, Any]:
-    found = value_at(answer, path) if path else answer
-    # A nested token may be missing, as Slack's is when only the bot was authorized: then the outer one counts.
-    return found if isinstance(found, dict) else answer
+def _token_object(answer: dict[str, Any], rules: TokenResponseRules) -> dict[str, Any]:
+    """The object that holds the token.
+
+    A nested token may be missing, as Slack's is when only the bot was authorized (the person is named all the same),
+    or when a refresh brings it bare: then the outer one counts.
+    """
+    found = value_at(answer, rules.token_path) if rules.token_path else answer
+    holds_one = isinstance(found, dict) and value_at(found, rules.access_token_field) is not None
+    return found if holds_one else answer
 
 
 def _is_token(value: str) -> bool:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from integrations.models import GrantType
 from integrations.oauth.client import ClientAuthMethod as ClientAuth
-from integrations.oauth.scopes import ScopePattern
+from integrations.oauth.scopes import ScopeComparison, ScopePattern
 
 __all__ = [
     "CLIENT_ID",
@@ -26,6 +26,7 @@ __all__ = [
     "Parameter",
     "ProviderNotFound",
     "ProviderSpec",
+    "ScopeComparison",
     "ScopeDefinition",
     "ScopePattern",
 ]
@@ -67,7 +68,9 @@ class Parameter:
     help: str = ""
     placeholder: str = ""
     default: str = ""
-    optional: bool = False  # files of the catalogue only; asked, but may stay blank
+    # Files of the catalogue only:
+    optional: bool = False  # asked, but may stay blank
+    grant_type: GrantType | None = None  # None: asked under each
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ class ProviderSpec:
     suggested_scopes: tuple[ScopeDefinition, ...] = ()
     scope_separator: str = " "
     scope_parameter: str = "scope"  # Slack's user token: user_scope
+    scope_comparison: ScopeComparison = field(default_factory=ScopeComparison)  # how answers name what was requested
     client_id_parameter: str = "client_id"
     client_secret_parameter: str = "client_secret"  # noqa: S105 # a name
     response_type: str = "code"  # or "": left out
@@ -149,6 +153,7 @@ class ProviderSpec:
     assertion_audience: str = "token_endpoint"  # or "issuer": whom a private_key_jwt assertion names
     basic_auth_encoding: str = "form"  # or "raw": the provider does not decode id and secret (RFC 6749 §2.3.1)
     token_request_format: str = "form"  # noqa: S105 # or "json"
+    revocation_request_format: str = "form"  # or "json"
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     token_params: Mapping[str, str] = field(default_factory=dict)
     refresh_params: Mapping[str, str] = field(default_factory=dict)
@@ -190,6 +195,11 @@ class ProviderSpec:
     def uses_service_account_key(self, grant_type: str) -> bool:
         """Whether a JSON key takes the client secret's place under a grant type."""
         return self.credential is CredentialKind.SERVICE_ACCOUNT_KEY and grant_type == GrantType.CLIENT_CREDENTIALS
+
+    def under(self, grant_type: str) -> ProviderSpec:
+        """The definition as it counts under one grant type: without parameters of the other."""
+        own = tuple(p for p in self.parameters if p.grant_type in (None, grant_type))
+        return self if len(own) == len(self.parameters) else replace(self, parameters=own)
 
     def supports(self, grant_type: str) -> bool:
         """Whether the provider offers the grant type."""

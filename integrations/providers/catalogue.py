@@ -6,7 +6,7 @@ a broken one.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from django.conf import settings
 from integrations.providers.base import ProviderSpec
 from integrations.providers.definition import InvalidDefinition, read_catalogue_definition
 from integrations.providers.parameters import ENDPOINT_FIELDS
+from integrations.providers.strict_yaml import StrictLoader
 
 CATALOGUE_FOLDER = Path(__file__).parent / "catalogue"
 CUSTOM_PREFIX = "custom_"
@@ -47,22 +48,6 @@ class CatalogueError(Exception):
     def __init__(self, problems: list[CatalogueProblem]) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
-
-
-class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the C parser where built
-    """yaml.safe_load, except that a key given twice is refused instead of the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable):
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key “{key}” is given twice; keep one", key_node.start_mark
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return] # untyped base
 
 
 def catalogue() -> Mapping[str, ProviderSpec]:
@@ -146,7 +131,7 @@ def _read_file(path: Path, base_urls: Mapping[str, str]) -> ProviderSpec | None:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 # a safe loader
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)  # noqa: S506 # a safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = CatalogueProblem(path.name, "file", f"This is not YAML that can be read: {error}")
         raise CatalogueError([problem]) from error

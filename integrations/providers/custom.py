@@ -24,7 +24,7 @@ from integrations.providers.definition import (
 )
 from integrations.providers.endpoint_change import forget_secrets, integrations_of, moved_defaults, moves_secrets
 from integrations.providers.ids import custom_provider_id
-from integrations.providers.registry import current_version, spec_of
+from integrations.providers.registry import current_version, find_newest_spec, spec_of
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import User, Workspace
 
@@ -36,6 +36,8 @@ __all__ = [
     "definition_of",
     "delete_custom_provider",
     "dependants_of",
+    "discard_drafts",
+    "drafted",
     "find_custom_provider",
     "publish",
     "spec_from_definition",
@@ -128,6 +130,33 @@ def publish(provider: CustomProvider, *, actor: Actor) -> CustomProviderVersion:
             newest.save(update_fields=["draft"])
             _take_effect(provider, before, versions, actor, {"published": newest.number})
     return newest
+
+
+def discard_drafts(provider: CustomProvider, *, actor: Actor) -> int:
+    """Delete the drafts above the published version; returns how many. While none is published, there is none to go.
+
+    No connection stands on them: what is published counts as long as there is something.
+    """
+    with transaction.atomic():
+        versions = _locked_versions(provider)
+        current = current_version(versions)
+        drafts = [version for version in versions if version.number > current.number]
+        if drafts:
+            CustomProviderVersion.objects.filter(pk__in=[version.pk for version in drafts]).delete()
+            numbers = sorted(version.number for version in drafts)
+            record(
+                provider.workspace, AuditAction.PROVIDER_CHANGED, actor, target=provider, detail={"discarded": numbers}
+            )
+    return len(drafts)
+
+
+def drafted(provider: CustomProvider, changes: Mapping[str, Any]) -> ProviderSpec:
+    """The definition that `update_custom_provider` would make. Raises InvalidDefinition; saves nothing."""
+    spec = _checked(
+        _merged(find_newest_spec(provider.workspace, provider.provider_id), changes), provider_id=provider.provider_id
+    )
+    _keep_used_grant_types(provider, spec)
+    return spec
 
 
 def dependants_of(provider: CustomProvider) -> list[str]:

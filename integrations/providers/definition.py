@@ -26,6 +26,7 @@ from integrations.providers.base import (
     MetadataSource,
     Parameter,
     ProviderSpec,
+    ScopeComparison,
     ScopeDefinition,
     ScopePattern,
 )
@@ -116,6 +117,28 @@ def _any_map(value: Any) -> dict[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise _Wrong("Write names with values.")
     return {name: frozenset(item) if isinstance(item, list) else item for name, item in value.items()}
+
+
+def _scope_comparison(value: Any) -> ScopeComparison:
+    known: dict[str, type_Reader] = {
+        "aliases": _text_map,
+        "prefix": _text(200),
+        "ignore_case": _boolean,
+        "not_echoed": lambda item: frozenset(_texts(500)(item)),
+        "implied": _implied_scopes,
+    }
+    if not isinstance(value, Mapping):
+        raise _Wrong(f"Write an object with some of {', '.join(known)}, not {_kind(value)}.")
+    for key in value:
+        if key not in known:
+            raise _Wrong(f"“{key}” is not known here. Known are: {', '.join(known)}.")
+    return ScopeComparison(**{key: _in_entry(key, known[key], item) for key, item in value.items() if item is not None})
+
+
+def _implied_scopes(value: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, Mapping):
+        raise _Wrong(f"Write scopes with lists of scopes, not {_kind(value)}.")
+    return {_text(500)(name): _in_entry(name, _texts(500), item) for name, item in value.items()}
 
 
 def _grant_types(value: Any) -> tuple[GrantType, ...]:
@@ -233,10 +256,12 @@ _FIELDS: dict[str, type_Reader] = {
     "assertion_audience": _choice("token_endpoint", "issuer"),
     "basic_auth_encoding": _choice("form", "raw"),
     "scope_parameter": _text(50),
+    "scope_comparison": _scope_comparison,
     "client_id_parameter": _text(50),
     "client_secret_parameter": _text(50),
     "response_type": _choice("code", ""),
     "token_request_format": _choice("form", "json"),
+    "revocation_request_format": _choice("form", "json"),
     "authorization_params": _text_map,
     "token_params": _text_map,
     "refresh_params": _text_map,
@@ -279,7 +304,15 @@ _FIELDS: dict[str, type_Reader] = {
 # What only a file of the catalogue may say.
 _CATALOGUE_FIELDS: dict[str, type_Reader] = {
     "provider_id": _text(60),
-    "parameters": _entries({**_PARAMETER_KEYS, "optional": _boolean}, ("key", "label"), _parameter),
+    "parameters": _entries(
+        {
+            **_PARAMETER_KEYS,
+            "optional": _boolean,
+            "grant_type": lambda value: GrantType(_choice(*GrantType.values)(value)),
+        },
+        ("key", "label"),
+        _parameter,
+    ),
     "credential": lambda value: CredentialKind(_choice(*CredentialKind)(value)),
     "resource": _text(2000),
     "brand_icon": _text(40),
@@ -427,10 +460,12 @@ def definition_of(spec: ProviderSpec) -> dict[str, Any]:
         "assertion_audience": spec.assertion_audience,
         "basic_auth_encoding": spec.basic_auth_encoding,
         "scope_parameter": spec.scope_parameter,
+        "scope_comparison": _scope_comparison_shape(spec.scope_comparison),
         "client_id_parameter": spec.client_id_parameter,
         "client_secret_parameter": spec.client_secret_parameter,
         "response_type": spec.response_type,
         "token_request_format": spec.token_request_format,
+        "revocation_request_format": spec.revocation_request_format,
         "authorization_params": dict(spec.authorization_params),
         "token_params": dict(spec.token_params),
         "refresh_params": dict(spec.refresh_params),
@@ -472,6 +507,18 @@ def _one_list_if_equal(spec: ProviderSpec, shape: Callable[[GrantType], list[Any
     if not shapes:
         return []
     return shapes[0] if all(one == shapes[0] for one in shapes) else by_grant_type
+
+
+def _scope_comparison_shape(comparison: ScopeComparison) -> dict[str, Any]:
+    """What the definition says; what it leaves out stays out."""
+    shape = {
+        "aliases": dict(comparison.aliases),
+        "prefix": comparison.prefix,
+        "ignore_case": comparison.ignore_case,
+        "not_echoed": sorted(comparison.not_echoed),
+        "implied": {scope: list(narrower) for scope, narrower in comparison.implied.items()},
+    }
+    return {name: value for name, value in shape.items() if value}
 
 
 def _scope_shape(scope: ScopeDefinition) -> dict[str, Any]:

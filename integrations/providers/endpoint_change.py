@@ -5,7 +5,8 @@ Otherwise whoever may edit a provider could have every stored secret sent to a h
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -51,6 +52,38 @@ def _origin(spec: ProviderSpec, template: str) -> tuple[str, ...]:
     return (scheme, host, port, *(f"{made.get(key, '')}{kept.get(key, '')}" for key in placeholders(host)))
 
 
+@dataclass(frozen=True, slots=True)
+class MovingCost:
+    """What a change of endpoints takes away, before it is made."""
+
+    integrations: int  # whose client secret is cleared
+    connections: int  # that a person has to connect again
+
+
+def cost_of_moving(provider: CustomProvider, before: ProviderSpec, after: ProviderSpec) -> MovingCost | None:
+    """What `forget_secrets` would take if `after` counted instead of `before`; None for nothing."""
+    everywhere = moves_secrets(before, after)
+    moved = set() if everywhere else moved_defaults(before, after)
+    if not everywhere and not moved:
+        return None
+    concerned = _relying(integrations_of(provider), None if everywhere else moved)
+    connections = provider.workspace.connections.filter(integration__in=[one.pk for one in concerned])
+    cost = MovingCost(
+        integrations=sum(one.has_client_secret for one in concerned),
+        connections=connections.exclude(state=ConnectionState.CONFIGURED).count(),
+    )
+    return cost if cost.integrations or cost.connections else None
+
+
+def _relying(integrations: Iterable[Integration], keys: Collection[str] | None) -> list[Integration]:
+    """Those that leave one of the parameters to its default; None is all."""
+    return [
+        integration
+        for integration in integrations
+        if keys is None or any(not integration.readable_parameters.get(key) for key in keys)
+    ]
+
+
 def moved_defaults(before: ProviderSpec, after: ProviderSpec) -> set[str]:
     """The parameters that decide the host and have another default than before."""
     defaults = {parameter.key: parameter.default for parameter in before.parameters}
@@ -67,13 +100,10 @@ def forget_secrets(provider: CustomProvider, *, relying_on: Collection[str] | No
     With `relying_on`, only those that leave one of these parameters to its default. Runs in the caller's transaction;
     returns how many connections it concerns.
     """
-    moved = [
-        integration
-        for integration in provider.workspace.integrations.filter(provider_id=provider.provider_id).select_for_update()
-        if relying_on is None or any(not integration.readable_parameters.get(key) for key in relying_on)
-    ]
+    rows = provider.workspace.integrations.filter(provider_id=provider.provider_id).select_for_update()
+    moved = _relying(rows, relying_on)
     for integration in moved:
-        integration.client_secret = None
+        integration.client_secret = None  # type: ignore[assignment] # a text or none, sealed when saved
         integration.save(update_fields=["client_secret", "updated_at"])
     return forget_tokens(provider.workspace.connections.filter(integration__in=[one.pk for one in moved]))
 

@@ -54,6 +54,7 @@ class OAuthProvider:
         `parameters` comes from `parameters.parameter_values`; helpers read the client's credentials.
         """
         spec = self.spec
+        self.check_parameters(parameters)
         named = {CLIENT_ID: client.client_id if client else ""}
         values = with_helper_values(
             spec,
@@ -76,6 +77,7 @@ class OAuthProvider:
             client_secret_parameter=spec.client_secret_parameter,
             response_type=cast(Literal["code", ""], spec.response_type),
             token_request_format=cast(Literal["form", "json"], spec.token_request_format),
+            revocation_request_format=cast(Literal["form", "json"], spec.revocation_request_format),
             userinfo_method=cast(Literal["GET", "POST"], spec.userinfo_method),
             userinfo_body=spec.userinfo_body,
             token_headers=self._extra(spec.token_headers, {**named, **values}),
@@ -184,7 +186,20 @@ class OAuthProvider:
         """Ask who a token belongs to, for display only."""
         return grants.userinfo(http, server, access_token)
 
+    # --- what is refused before anybody is asked ----------------------------------------------------------
+    def check_parameters(self, values: Mapping[str, str]) -> None:
+        """Refuse values that fit their patterns and cannot work all the same. Raises ParameterRefused."""
+
+    def additional_scope_problem(self, scopes: Sequence[str]) -> str:
+        """A sentence about additional scopes that cannot work under this grant type; "" when they can."""
+        del scopes
+        return ""
+
     # --- what answers say --------------------------------------------------------------------------------
+    def granted_scopes(self, requested: Sequence[str], answer: TokenResponse) -> tuple[str, ...] | None:
+        """The scopes of a token, under the names that were requested. None when the answer names none: as requested."""
+        return None if answer.scope is None else self.spec.scope_comparison.granted(requested, answer.scope)
+
     def account_from(self, userinfo: Mapping[str, Any]) -> dict[str, str]:
         """Whose account a userinfo (or token) answer names: `{"id", "label"}`, for display only, never for access."""
         label = next((text for name in self.spec.account_fields if (text := _text_at(userinfo, name))), "")
@@ -192,6 +207,13 @@ class OAuthProvider:
         if not label and not identifier:
             return {}
         return {"id": identifier, "label": label or identifier}
+
+    def account_from_token(self, extra: Mapping[str, Any]) -> dict[str, str]:
+        """The same from a token answer, where userinfo did not tell.
+
+        Only by the definition's own id field: another id than userinfo's would look like another account.
+        """
+        return self.account_from(extra) if _text_at(extra, self.spec.account_id_field) else {}
 
     # --- rendering ---------------------------------------------------------------------------------------
     def _endpoint(self, field: str, values: Mapping[str, str]) -> str:

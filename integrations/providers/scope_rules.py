@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from integrations.oauth.scopes import ScopeRefused, check_scopes
 from integrations.providers.base import ProviderSpec
+from integrations.providers.oauth_provider import provider_for
 
 MAX_TOTAL_LENGTH = 500
 
@@ -55,6 +56,9 @@ def check_additional_scopes(spec: ProviderSpec, grant_type: str, scopes: Sequenc
     if len(spec.scope_separator.join(scopes)) > MAX_TOTAL_LENGTH:
         raise ScopesRefused(f"The additional scopes have more than {MAX_TOTAL_LENGTH} characters in all. Remove some.")
     base = spec.base_scopes(grant_type)
+    own = [scope for scope in scopes if scope not in base]
+    if own and (problem := provider_for(spec, grant_type).additional_scope_problem(own)):
+        raise ScopesRefused(problem, own[0])
     for scope in scopes:
         if scope not in base and spec.scope_separator != " " and spec.scope_separator in scope:
             raise ScopesRefused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +15,11 @@ from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
 from integrations.providers.client_keys import create_key
 from integrations.providers.endpoint_change import forget_tokens
+from integrations.providers.oauth_provider import provider_for
 from integrations.providers.parameters import admin_parameters, integration_parameters, without_config_values
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
+from integrations.providers.service_account_key import KeyRefused, read_key_file
 from integrations.wake import wake_worker
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import Workspace
@@ -25,6 +27,7 @@ from workspaces.models import Workspace
 _CLIENT_ERROR_FIELDS = ("client_error_code", "client_error_message", "client_error_at", "next_probe_at")
 _STOPPED = (ConnectionState.MISCONFIGURED, ConnectionState.DEGRADED)
 _SECRET_AGAIN = "Enter the client secret again: the stored one is not sent to another host."  # noqa: S105 # words
+_KEY_MISSING = "Upload the JSON key of the service account, or paste it."
 MAX_CLIENT_ID_LENGTH = 512
 MAX_CLIENT_SECRET_LENGTH = 4096
 
@@ -50,10 +53,24 @@ def client_auth_method(spec: ProviderSpec, integration: Integration | None) -> C
     return spec.client_auth(integration.token_endpoint_auth_method if integration is not None else "")
 
 
+def knows_endpoints(spec: ProviderSpec, integration: Integration | None) -> bool:
+    """Whether there is a token endpoint: stated by the definition, or discovered for this workspace."""
+    return bool(spec.token_endpoint) or (integration is not None and integration.discovered is not None)
+
+
 def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
-    """Whether client credentials are saved: a client id, with the secret or key that its authentication needs."""
-    if integration is None or not integration.client_id:
+    """Whether client credentials are saved: a client id, with the secret or key that its authentication needs.
+
+    A provider whose endpoints are discovered for each workspace needs those, too.
+    """
+    if integration is None or not knows_endpoints(spec, integration):
         return False
+    if spec.asks_credentials:
+        return True  # each connection brings its own
+    if not integration.client_id:
+        return False
+    if spec.uses_service_account_key(integration.grant_type):
+        return integration.has_client_secret
     method = client_auth_method(spec, integration)
     if method is ClientAuth.PRIVATE_KEY_JWT:
         return integration.client_key is not None
@@ -86,11 +103,13 @@ def save_integration(
     """Save an integration, new or not. Raises InvalidSetup with every error that was found.
 
     A client secret of None or "" keeps the stored one; clearing it is explicit. White space around id and secret is
-    dropped: it comes from copying. A parameter that decides the host is changed only together with the client secret,
-    and tokens from the old host are forgotten. Changed credentials end the pause of a refused client, and what waited
-    for it is due at once. The first time that the client authentication is private_key_jwt a key is made; it stays when
-    another one is chosen.
+    dropped: it comes from copying. Where a service account's JSON key takes the secret's place, the client id is the
+    key's `client_email`, whatever `client_id` says. A parameter that decides the host is changed only together with the
+    client secret, and tokens from the old host are forgotten. Changed credentials end the pause of a refused client,
+    and what waited for it is due at once. The first time that the client authentication is private_key_jwt a key is
+    made; it stays when another one is chosen.
     """
+    spec = spec.under(grant_type)
     setup = _read_setup(
         spec,
         grant_type,
@@ -105,6 +124,10 @@ def save_integration(
         integration, created = workspace.integrations.get_or_create(provider_id=spec.provider_id, grant_type=grant_type)
         if not created:
             integration = workspace.integrations.select_for_update().get(pk=integration.pk)
+        if spec.uses_service_account_key(grant_type) and setup.client_secret is None:
+            if not integration.has_client_secret:
+                raise InvalidSetup({"client_secret": [_KEY_MISSING]})
+            setup = replace(setup, client_id=integration.client_id)
         hosts_before = _host_values(spec, integration)
         changed = _apply(integration, setup)
         moved = not created and _host_values(spec, integration) != hosts_before
@@ -159,18 +182,35 @@ def _read_setup(
         raise InvalidSetup({"grant_type": [f"{spec.name} does not support this grant type."]})
     client_id = client_id.strip()
     secret = (client_secret or "").strip()
-    _collect(errors, "client_id", _client_id_problem(client_id))
-    _collect(errors, "client_secret", _client_secret_problem(secret, clear=clear_client_secret))
-    _collect(
-        errors,
-        "token_endpoint_auth_method",
-        _auth_method_problem(spec, grant_type, token_endpoint_auth_method),
-    )
+    if spec.uses_service_account_key(grant_type):
+        client_id, secret = _read_key(spec, secret, clear_client_secret, errors)
+        if token_endpoint_auth_method:
+            _collect(errors, "token_endpoint_auth_method", "Leave it out: an assertion signed with the key is sent.")
+    else:
+        if client_id or not spec.asks_credentials:
+            _collect(errors, "client_id", _client_id_problem(client_id))
+        _collect(errors, "client_secret", _client_secret_problem(secret, clear=clear_client_secret))
+        problem = _auth_method_problem(spec, grant_type, token_endpoint_auth_method)
+        _collect(errors, "token_endpoint_auth_method", problem)
     scopes = _read_scopes(spec, grant_type, additional_scopes, errors)
-    values = None if parameters is None else _read_parameters(spec, parameters, errors)
+    values = None if parameters is None else _read_parameters(spec, grant_type, parameters, errors)
     if errors:
         raise InvalidSetup(errors)
     return _Setup(client_id, secret or None, clear_client_secret, scopes, values, token_endpoint_auth_method)
+
+
+def _read_key(spec: ProviderSpec, text: str, clear: bool, errors: dict[str, list[str]]) -> tuple[str, str]:
+    """Client id and secret of a service account's JSON key; both empty when none was given."""
+    if not text:
+        return "", ""
+    if clear:
+        _collect(errors, "client_secret", "Either enter a new JSON key or clear the stored one.")
+    try:
+        key = read_key_file(text, token_endpoint=spec.token_endpoint)
+    except KeyRefused as refused:
+        errors.setdefault("client_secret", []).extend(refused.sentences)
+        return "", ""
+    return key.client_email, key.to_json()
 
 
 def _collect(errors: dict[str, list[str]], field: str, sentence: str) -> None:
@@ -220,7 +260,9 @@ def _read_scopes(
     return [scope for scope in scopes if scope not in base]
 
 
-def _read_parameters(spec: ProviderSpec, given: Mapping[str, Any], errors: dict[str, list[str]]) -> dict[str, str]:
+def _read_parameters(
+    spec: ProviderSpec, grant_type: str, given: Mapping[str, Any], errors: dict[str, list[str]]
+) -> dict[str, str]:
     """Values that are set for every connection; an empty one leaves the question to whoever connects."""
     by_key = {parameter.key: parameter for parameter in integration_parameters(spec)}
     values: dict[str, str] = {}
@@ -234,6 +276,10 @@ def _read_parameters(spec: ProviderSpec, given: Mapping[str, Any], errors: dict[
                 values[key] = check_value(by_key[key], value)
             except ParameterRefused as error:
                 _collect(errors, "parameters", error.message)
+    try:
+        provider_for(spec, grant_type).check_parameters(values)
+    except ParameterRefused as error:
+        _collect(errors, f"parameters.{error.key}", error.message)
     for parameter in admin_parameters(spec):
         if not values.get(parameter.key) and not parameter.default:
             _collect(errors, "parameters", f"Enter a value for {parameter.label}: it decides which host is called.")

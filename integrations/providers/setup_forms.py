@@ -23,7 +23,8 @@ from integrations.providers.form_fields import (
 )
 from integrations.providers.parameters import admin_parameters
 from integrations.providers.rendering import ParameterRefused, check_value
-from workspaces.widgets import SecretInput, TagsInput
+from integrations.providers.service_account_key import MAX_KEY_LENGTH, KeyRefused, ServiceAccountKey
+from workspaces.widgets import SecretInput, SecretTextarea, TagsInput
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MICROSOFT_HOST = "://login.microsoftonline.com/"
@@ -52,6 +53,7 @@ class SetupForm(forms.Form):
         label="Client authentication", choices=CLIENT_AUTH_CHOICES, required=False, widget=forms.RadioSelect
     )
     confirm_client_id = forms.BooleanField(required=False)
+    takes_key = False
 
     def __init__(
         self,
@@ -165,6 +167,71 @@ class SetupForm(forms.Form):
         kept = {p.key: stored.get(p.key) for p in self.spec.parameters if p.type == "password"}
         values = {p.key: self.cleaned_data.get(PARAMETER + p.key) or kept.get(p.key) for p in self.spec.parameters}
         return {key: str(value) for key, value in values.items() if value}
+
+
+KEY_FILE_TOO_LARGE = f"A key file has at most {MAX_KEY_LENGTH // 1024} KB. Choose another file."
+
+
+class ServiceAccountKeyForm(SetupForm):
+    """A service account's JSON key, as a file or pasted, instead of client id and secret. Blank keeps it."""
+
+    takes_key = True
+    key_file = forms.FileField(
+        label="Key file",
+        required=False,
+        help_text="The JSON file that was downloaded when the key was made.",
+        widget=forms.FileInput({"accept": ".json,application/json"}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("client_id", "token_endpoint_auth_method", "confirm_client_id"):
+            self.fields.pop(name, None)
+        self.fields["client_secret"] = forms.CharField(
+            label="Or paste its content",
+            required=False,
+            max_length=MAX_KEY_LENGTH,
+            widget=SecretTextarea(dict(MONO), stored_hint=_key_hint(self.integration)),
+        )
+        for name in ("key_file", "client_secret"):
+            self.fields[name].one_of_several = True  # type: ignore[attr-defined] # read when it is rendered
+        if "clear_client_secret" in self.fields:
+            self.fields["clear_client_secret"].label = "Remove the stored key"
+
+    def clean_key_file(self) -> str:
+        """The file as text."""
+        file = self.cleaned_data.get("key_file")
+        if file is None:
+            return ""
+        if file.size > MAX_KEY_LENGTH:
+            raise forms.ValidationError(KEY_FILE_TOO_LARGE)
+        try:
+            return str(file.read().decode("utf-8"))
+        except UnicodeDecodeError:
+            raise forms.ValidationError("This file is not text. Choose the JSON file that was downloaded.") from None
+
+    def clean_client_secret(self) -> str:
+        """What was pasted, as it is: the verb reads it."""
+        return str(self.cleaned_data["client_secret"]).strip()
+
+    def _judge_missing_secret(self, cleaned: dict[str, Any]) -> None:
+        """One of the two, or what is stored; the verb takes it as the client secret."""
+        file, pasted = cleaned.get("key_file"), cleaned.get("client_secret")
+        if file and pasted:
+            self.add_error("client_secret", "Choose a file or paste its content, not both.")
+        elif not file and not pasted and not self.secret_stored and not self.errors:
+            limit = MAX_KEY_LENGTH // 1024
+            self.add_error("key_file", f"Choose the JSON key file (at most {limit} KB), or paste its content.")
+        cleaned["client_secret"] = file or pasted or ""
+
+
+def _key_hint(integration: Integration | None) -> str:
+    """What the stored key is recognised by: the end of its id, which is no secret."""
+    try:
+        stored = integration.client_secret if integration is not None else None
+        return tail_of(ServiceAccountKey.from_json(stored).private_key_id) if stored else ""
+    except (SealError, KeyRefused):
+        return ""
 
 
 def _setup_initial(spec: ProviderSpec, integration: Integration | None) -> dict[str, Any]:

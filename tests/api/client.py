@@ -43,14 +43,23 @@ class ApiClient:
         self.key = key
         self.http = Client(enforce_csrf_checks=True)
 
-    def call(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **query: Any) -> HttpResponse:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        media_type: str = "application/json",
+        **query: Any,
+    ) -> HttpResponse:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key is not None else {}
         data = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
         response = self.http.generic(
             method,
             f"{BASE}{path}",
             data,
-            content_type="application/json",
+            content_type=media_type,
             query_params=query or None,
             headers=headers,
         )
@@ -106,7 +115,7 @@ def check_against_document(method: str, path: str, response: HttpResponse) -> No
     pointer = f"#/paths/{_escaped(_template(method, path))}/{method.lower()}/responses/{response.status_code}"
     schema = {"$ref": f"urn:openapi{pointer}/content/{_escaped(media_type)}/schema"}
     validator = Draft202012Validator(schema, registry=_registry(), format_checker=FormatChecker())
-    validator.validate(json.loads(response.content))
+    validator.validate(json.loads(response.content) if "json" in media_type else response.content.decode())
 
 
 def _template(method: str, path: str) -> str:

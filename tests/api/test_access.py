@@ -40,6 +40,10 @@ class Call:
 CALLS = [
     Call("GET", "/providers", "integrations:read"),
     Call("POST", "/providers", "integrations:write"),
+    Call("POST", "/providers/discover", "integrations:write"),
+    Call("POST", "/providers/import", "integrations:write"),
+    Call("GET", "/providers/github/export", "integrations:read", "/providers/custom_secret/export"),
+    Call("POST", "/providers/github/inspect", "integrations:read", "/providers/custom_secret/inspect"),
     Call("GET", "/providers/github", "integrations:read", "/providers/custom_secret"),
     Call("PATCH", "/providers/github", "integrations:write", "/providers/custom_secret"),
     Call("DELETE", "/providers/github", "integrations:write", "/providers/custom_secret"),
@@ -50,6 +54,7 @@ CALLS = [
     Call("DELETE", GITHUB, "integrations:write", CUSTOM),
     Call("POST", f"{GITHUB}/client-key/rotate", "integrations:write", f"{CUSTOM}/client-key/rotate"),
     Call("POST", f"{GITHUB}/test", "connections:write", f"{CUSTOM}/test"),
+    Call("POST", f"{GITHUB}/discover", "integrations:write", f"{CUSTOM}/discover"),
     Call("POST", f"{GITHUB}/connect-links", "connections:write", f"{CUSTOM}/connect-links"),
     Call("GET", f"{GITHUB}/connections", "connections:read", f"{CUSTOM}/connections"),
     Call("POST", f"{GITHUB}/connections", "connections:write", f"{CUSTOM}/connections"),

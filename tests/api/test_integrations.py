@@ -86,7 +86,7 @@ def test_integrations_come_in_pages_with_constant_queries(
     api: ApiClient, workspace: Workspace, django_assert_num_queries: Any, django_assert_max_num_queries: Any
 ) -> None:
     api.get("/integrations")  # the key's last use is written once a minute
-    providers = [p for p in api.get("/providers").json()["items"] if "authorization_code" in p["grant_types"]]
+    providers = [p for p in api.get("/providers").json()["items"] if "authorization_code" in p["grant_types"]][:20]
     for number, provider in enumerate(providers):
         integration = make_integration(workspace, provider["provider_id"])
         for name in range(1 + number % 3):

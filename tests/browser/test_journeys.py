@@ -53,7 +53,7 @@ def test_a_custom_provider_from_nothing_to_disconnected(
     expect(page.get_by_role("heading", level=1)).to_have_text("Add custom OAuth provider")
 
     base = sandbox_url(product)
-    page.get_by_label("Name", exact=True).fill("Own Server")
+    page.locator("#provider-form").get_by_label("Name", exact=True).fill("Own Server")
     page.get_by_label("Authorization endpoint").fill("not an address")
     with person.expecting(422):
         page.get_by_role("button", name="Continue").last.click()
@@ -68,18 +68,20 @@ def test_a_custom_provider_from_nothing_to_disconnected(
 
     client_id, client_secret = sandbox_clients.authorization_code
     expect(page.get_by_label("Redirect URI")).to_have_value(f"{product.url}/oauth/callback")
-    page.get_by_label("Client ID").fill(client_id)
-    page.get_by_label(CLIENT_SECRET).fill(client_secret)
+    page.locator("#id_client_id").fill(client_id)
+    page.locator("#id_client_secret").fill(client_secret)
     person.look()
     page.get_by_role("button", name="Continue").last.click()
-    expect(page.get_by_role("textbox", name="Base scopes")).to_be_visible()
+    expect(page.get_by_role("button", name="Add scope")).to_be_visible()
     page.get_by_role("button", name="Back").click()
-    expect(page.get_by_label("Client ID")).to_have_value(client_id)
+    expect(page.locator("#id_client_id")).to_have_value(client_id)
     assert client_secret not in page.content()
     page.get_by_role("button", name="Continue").last.click()
-    page.get_by_role("textbox", name="Base scopes").fill("profile")
-    page.keyboard.press("Enter")
-    page.get_by_role("textbox", name="Default scopes").fill("notes:read")  # left in the input: it counts
+    page.get_by_role("button", name="Add scope").click()
+    page.locator("#id_scopes-0-name").fill("profile")
+    page.locator("#id_scopes-0-required").check()
+    page.get_by_role("button", name="Add scope").click()
+    page.locator("#id_scopes-1-name").fill("notes:read")
     person.look()
     page.get_by_role("button", name="Add provider").click()
 
@@ -495,7 +497,7 @@ def test_the_reference_is_served_by_us_alone(visitor: Callable[..., Person]) -> 
 def test_a_redirect_host_from_choosing_it_to_a_stranger_who_connects_there(
     visitor: Callable[..., Person], member: Person, team: Team, product: Product
 ) -> None:
-    """Settings → what changes → use it; the stranger's browser goes by both hosts and is connected; stop using it."""
+    """Settings → what changes → use it; a stranger declines there, tries again and is connected; stop using it."""
     own = own_host_url(product)
     page = member.open(team.at("settings/"))
     page.get_by_label("Redirect host").fill("http://connect.example.com")
@@ -524,8 +526,15 @@ def test_a_redirect_host_from_choosing_it_to_a_stranger_who_connects_there(
     expect(page.get_by_role("heading", level=1)).to_contain_text("Team asks to connect")
     stranger.look()
     page.get_by_role("button", name="Connect with OAuth").click()
+    stranger.consent(allow=False)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("was not connected")
+    stranger.look()
+    page.get_by_role("link", name="Try again").click()
+    expect(page).to_have_url(link)
+    page.get_by_role("button", name="Connect with OAuth").click()
     stranger.consent()
     expect(page.get_by_role("heading", level=1)).to_contain_text("is connected")
+    stranger.look()
 
     page = member.open(team.at("settings/"))
     page.get_by_role("link", name="Stop using it").click()
@@ -550,6 +559,7 @@ def test_without_javascript_a_stranger_connects_on_a_redirect_host(
     stranger = visitor(java_script_enabled=False)
     page = stranger.open(link)
     page.get_by_role("button", name="Connect with OAuth").click()
+    expect(page.locator("#continue")).to_have_attribute("href", re.compile(f"^{re.escape(sandbox_url(product))}/"))
     page.locator("#continue").click()
     stranger.consent()
     expect(page.get_by_role("heading", level=1)).to_contain_text("is connected")

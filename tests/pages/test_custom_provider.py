@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,11 @@ from django.test import Client
 
 from integrations.crypto import seal
 from integrations.models import Connection, CustomProvider, Integration
+from integrations.providers.parameters import ENDPOINT_FIELDS
+from integrations.providers.provider_forms import STEPS, ProviderForm
 from tests.factories import make_connection
 from tests.pages.conftest import CANARY, url
+from tests.pages.html_form import Form
 from tests.servers.scripted import ScriptedServer
 from workspaces.models import User, Workspace
 from workspaces.roles import Role
@@ -34,12 +36,21 @@ STEP_2 = {
     "token_endpoint_auth_method": "client_secret_post",
     "pkce": "S256",
 }
-STEP_3 = {**STEP_2, "step": "3", "go": "create", "required_scopes": "openid", "other_scopes": "files\nmail"}
 
 
-def hidden(page: Any) -> dict[str, str]:
-    """The hidden fields of a page."""
-    return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.content.decode()))
+def rows(name: str, *entries: dict[str, str]) -> dict[str, str]:
+    """A list of the form as a browser sends it."""
+    sent = {f"{name}-{n}-{field}": value for n, entry in enumerate(entries) for field, value in entry.items()}
+    return {f"{name}-count": str(len(entries)), **sent}
+
+
+SCOPES = rows("scopes", {"name": "openid", "required": "on"}, {"name": "files"}, {"name": "mail"})
+STEP_3 = {**STEP_2, "step": "3", "go": "create", **SCOPES}
+
+
+def sent_by(page: Any) -> dict[str, Any]:
+    """What the page's form would send, whichever part of it is shown; buttons aside."""
+    return Form.of(page.content.decode()).data
 
 
 @pytest.fixture
@@ -92,12 +103,16 @@ def test_a_new_step_does_not_begin_with_complaints(as_alice: Client, wizard: str
 
 def test_going_back_loses_nothing(as_alice: Client, wizard: str) -> None:
     second = as_alice.post(wizard, STEP_2)
-    back = as_alice.post(wizard, {**STEP_2, **hidden(second), "step": "3", "go": "back", "required_scopes": "openid"})
-    text = back.content.decode()
-    assert 'value="app-1"' in text
-    carried = hidden(back)
+    third = {**sent_by(second), "step": "3", "go": "back", **SCOPES, "allow_scope_customization": "on"}
+    back = as_alice.post(wizard, third)
+    assert '<div id="part-3" class="card-body g-wizard-fields" hidden>' in back.content.decode()
+    carried = sent_by(back)
+    assert carried["client_id"] == "app-1"
     assert carried["name"] == "Northwind ID"
-    assert carried["required_scopes"] == "openid"
+    assert [carried[f"scopes-{n}-name"] for n in range(3)] == ["openid", "files", "mail"]
+    assert carried["scopes-0-required"] == "on"
+    assert "scopes-1-required" not in carried
+    assert carried["allow_scope_customization"] == "on"
     assert carried["sealed_client_secret"]
 
 
@@ -107,7 +122,8 @@ def test_the_secret_travels_sealed_and_is_kept_nowhere(as_alice: Client, wizard:
     assert "no-store" in page["Cache-Control"]
     for session in Session.objects.all():
         assert CANARY not in str(session.get_decoded())
-    third = {**STEP_3, **hidden(page), "step": "3", "client_secret": ""}
+    third = {**sent_by(page), **SCOPES, "step": "3", "go": "create"}
+    assert "client_secret" not in third
     as_alice.post(wizard, third)
     assert Integration.objects.get().client_secret == CANARY
 
@@ -167,7 +183,7 @@ def test_the_preview_shows_the_requests_as_they_will_be_sent_with_secrets_blotte
     assert "<i>state</i>=••••" in text
     assert "<b>POST</b> https://id.northwind.example/token" in text
     assert "<i>client_secret</i>=••••" in text
-    assert "Authorization" not in text
+    assert "Authorization</i>: Basic" not in text
     assert "CUSTOM_NORTHWIND_ID_USER_TOKEN" in text
     assert CANARY not in text
 
@@ -200,7 +216,7 @@ def test_the_wizard_makes_a_key_and_ends_where_it_is_shown(as_alice: Client, wiz
 
 @pytest.mark.parametrize("noise", ["", "not a url", "https://", "https://[", "{{x}}", "https://{{x}}/token", "\x00"])
 def test_the_preview_survives_half_typed_input(as_alice: Client, wizard: str, noise: str) -> None:
-    form = {**STEP_1, "go": "preview", "token_endpoint": noise, "authorization_endpoint": noise, "name": noise}
+    form = {**STEP_1, "go": "preview", "name": noise, **dict.fromkeys(ENDPOINT_FIELDS, noise)}
     assert as_alice.post(wizard, form, headers={"HX-Request": "true"}).status_code == 200
 
 
@@ -212,7 +228,12 @@ def test_one_field_is_checked_alone(as_alice: Client, wizard: str) -> None:
     assert 'value="ftp://x"' in text
 
 
-@pytest.mark.parametrize("field", ["client_secret", "nonsense", ""])
+def test_a_secret_that_was_typed_does_not_come_back_to_be_checked(as_alice: Client, wizard: str) -> None:
+    answer = as_alice.post(wizard, {**STEP_2, "go": "check", "field": "client_secret"})
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+@pytest.mark.parametrize("field", ["sealed_client_secret", "nonsense", "", "scopes-7-name"])
 def test_a_field_that_cannot_be_checked_is_404(as_alice: Client, wizard: str, field: str) -> None:
     assert as_alice.post(wizard, {**STEP_2, "go": "check", "field": field}).status_code == 404
 
@@ -242,19 +263,16 @@ def edited(provider_server: ScriptedServer, **fields: Any) -> dict[str, Any]:
         "revocation_endpoint": f"{provider_server.url}/revoke",
         "userinfo_endpoint": f"{provider_server.url}/userinfo",
         "token_endpoint_auth_method": "client_secret_basic",
-        "required_scopes": "openid",
-        "other_scopes": "files",
+        **rows("scopes", {"name": "openid", "required": "on"}, {"name": "files"}),
         **fields,
     }
 
 
-def test_the_edit_page_shows_the_definition_and_warns_of_what_moving_breaks(
-    as_alice: Client, delegated: Integration
-) -> None:
+def test_the_edit_page_shows_the_definition(as_alice: Client, delegated: Integration) -> None:
     make_connection(delegated)
     text = as_alice.get(url("custom_edit", provider_id=delegated.provider_id)).content.decode()
     assert "/token" in text
-    assert "the client secret is cleared and 1 connection must be connected again" in text
+    assert "Another host means starting again" not in text
     assert CANARY not in text
 
 
@@ -275,7 +293,11 @@ def test_another_origin_clears_the_secret_and_asks_for_consent(
     make_connection(delegated)
     address = url("custom_edit", provider_id=delegated.provider_id)
     moved = edited(provider_server, token_endpoint="https://elsewhere.example/token")
-    assert as_alice.post(address, moved).status_code == 302
+    warned = as_alice.post(address, moved)
+    assert "1 client secret is cleared, and 1 connection must be connected again" in warned.content.decode()
+    delegated.refresh_from_db()
+    assert delegated.has_client_secret  # nothing was saved
+    assert as_alice.post(address, {**sent_by(warned), "go": "publish"}).status_code == 302
     delegated.refresh_from_db()
     assert not delegated.has_client_secret
     connection = Connection.objects.get()
@@ -294,3 +316,16 @@ def test_an_edit_with_errors_changes_nothing(
 
 def test_built_in_providers_have_no_edit_page(as_alice: Client, workspace: Workspace) -> None:
     assert as_alice.get(url("custom_edit", provider_id="github")).status_code == 404
+
+
+def test_every_field_and_list_of_the_form_stands_on_the_page(as_alice: Client, delegated: Integration) -> None:
+    page = as_alice.get(url("custom_edit", provider_id=delegated.provider_id)).content.decode()
+    form = ProviderForm(seal_context="test")
+    travelling = {"discovered", "confirmed_foreign"}  # only once something was discovered
+    assert [name for name in form.fields if f'name="{name}"' not in page and name not in travelling] == []
+    assert [name for name in form.rows if f'name="{name}-count"' not in page] == []
+    assert [name for name in {*form.fields, *form.rows} - travelling if not in_a_step(name)] == []
+
+
+def in_a_step(name: str) -> bool:
+    return name.startswith(("answer_", "comparison_")) or any(name in names for _, names in STEPS)

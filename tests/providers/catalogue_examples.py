@@ -58,6 +58,8 @@ def example(spec: ProviderSpec, parameter: Parameter) -> str:
         return parameter.default or parameter.options[0]
     if parameter.key in (CLIENT_ID, CLIENT_SECRET):
         return "example"
+    if parameter.key == "tenant":
+        return PARAMETERS["tenant"]  # the usual default is for people only
     if parameter.default or parameter.optional:
         return parameter.default
     return PARAMETERS.get((spec.provider_id, parameter.key)) or PARAMETERS[parameter.key]

@@ -281,7 +281,7 @@ def test_base_scopes_are_those_that_people_rely_on(key: tuple[str, str], scopes:
 
 def test_microsoft_tenant_goes_into_the_path_and_defaults_to_common() -> None:
     spec = catalogue()["microsoft_graph"]
-    provider = provider_for(spec, "client_credentials")
+    provider = provider_for(spec, "authorization_code")
     assert provider.server(parameter_values(spec, {}, {})).token_endpoint == (
         "https://login.microsoftonline.com/common/oauth2/v2.0/token"
     )

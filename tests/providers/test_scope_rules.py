@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from integrations.models import GrantType
 from integrations.providers.base import ProviderSpec, ScopePattern
 from integrations.providers.catalogue import catalogue
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
 
 PLAIN = ProviderSpec(
-    provider_id="custom_acme", name="Acme", token_endpoint="https://acme.example.com/token", grant_types=()
+    provider_id="custom_acme",
+    name="Acme",
+    token_endpoint="https://acme.example.com/token",
+    grant_types=(GrantType.AUTHORIZATION_CODE, GrantType.CLIENT_CREDENTIALS),
 )
 
 

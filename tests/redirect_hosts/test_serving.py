@@ -107,6 +107,14 @@ def test_no_route_of_the_product_is_there_by_accident(own_host: Workspace, visit
         assert visitor.own.get(path).status_code == 404, path
 
 
+def test_its_own_routes_are_these() -> None:
+    assert {str(route) for route in all_routes(configured.REDIRECT_HOST_URLCONF)} == {
+        "/oauth/callback",
+        "/connect/<str:token>/",
+        "/connect/again/<uuid:link_id>/",
+    }
+
+
 def test_its_static_files_are_served(own_host: Workspace, visitor: Visitor) -> None:
     assert visitor.own.get("/static/css/grantry.css").status_code == 200
 

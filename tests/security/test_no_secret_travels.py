@@ -185,6 +185,9 @@ def set_up(story: Story) -> None:
     }  # fmt: skip
     for go in ("next", "preview", "back", "create"):
         story.browsers["admin"].post("/w/acme/integrations/custom/new/", {**wizard, "go": go})
+    pasted = {"answers": "authorization_code", "status": "200", "body": f'{{"access_token": "{NEW_CLIENT_SECRET}"}}'}
+    story.browsers["admin"].post("/w/acme/integrations/custom/custom_acme/inspect/", pasted)
+    story.api("POST", "/providers/custom_acme/inspect", {"body": pasted["body"]})
 
 
 def left_for(answer: Any) -> dict[str, str]:

@@ -42,11 +42,17 @@ LOWEST = {
     "integrations:sandbox_connect": ADMIN,
     "integrations:custom_new": ADMIN,
     "integrations:custom_edit": ADMIN,
+    "integrations:custom_import": ADMIN,
+    "integrations:custom_publish": ADMIN,
+    "integrations:custom_discard": ADMIN,
+    "integrations:custom_inspect": VIEWER,
+    "integrations:inspect": VIEWER,
     "integrations:provider_delete": ADMIN,
     "integrations:configuration": ADMIN,
     "integrations:scopes": ADMIN,
     "integrations:integration_delete": ADMIN,
     "integrations:client_key_rotate": ADMIN,
+    "integrations:discover": ADMIN,
     "integrations:client_key_delete": ADMIN,
     "integrations:connection_new": EDITOR,
     "integrations:connect": EDITOR,
@@ -62,7 +68,7 @@ LOWEST = {
 READ_ONLY = {
     "workspaces:members", "workspaces:api_keys", "workspaces:audit", "workspaces:audit_export", "integrations:list",
     "integrations:detail", "integrations:overview", "integrations:connections", "integrations:activity",
-    "integrations:connection",
+    "integrations:connection", "integrations:custom_export",
 }  # fmt: skip
 INSIDE = sorted({route.name for route in all_routes() if route.template.startswith("w/")})
 

@@ -61,7 +61,10 @@ def why_missing() -> str | None:
 
 @contextmanager
 def npm_oidc_server(**options: Any) -> Iterator[OIDCServer]:
-    """A running server. Options: redirectUri, tokenSeconds, refuse, authMethod, jwks, jwksUri."""
+    """A running server.
+
+    Options: redirectUri, tokenSeconds, refuse, authMethod, jwks, jwksUri, registration, initialAccessToken, resource.
+    """
     process = subprocess.Popen(
         ["node", "server.mjs", json.dumps(options)],
         cwd=FOLDER,

@@ -23,9 +23,12 @@ class Route:
         return f"/{self.template}"
 
 
-def all_routes() -> list[Route]:
-    """Every route of the project but Django admin's and the accounts pages, which know no workspace."""
-    return [route for route in _walk(get_resolver(), "", "") if not route.template.startswith(("admin/", "accounts/"))]
+def all_routes(urlconf: str | None = None) -> list[Route]:
+    """Every route of the project (or of redirect hosts) but Django admin's and the accounts pages, which know no
+    workspace.
+    """
+    routes = _walk(get_resolver(urlconf), "", "")
+    return [route for route in routes if not route.template.startswith(("admin/", "accounts/"))]
 
 
 def _walk(resolver: URLResolver, prefix: str, namespace: str) -> Iterator[Route]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.core import serializers
 from django.test import Client
 from django.utils import timezone
@@ -35,7 +36,7 @@ OPEN_ROUTES = {
     "integrations:callback_result": "shows the outcome of this browser's own flow; tested with the flow",
     "integrations:jwks": "public keys for providers; tested with the client keys",
     "integrations:connect_link": "for people outside; its secret is the address",
-    "integrations:connect_link_browser": "a step of the same flow; tested with redirect hosts",
+    "integrations:connect_link_again": "a link that this browser used; tested with redirect hosts",
     "healthz": "a probe",
     "readyz": "a probe",
     "metrics": "counts only; has a test of its own",
@@ -147,7 +148,7 @@ def _of_the_api() -> list[Route]:
 def test_every_route_is_inside_a_workspace_or_of_the_api_or_open_for_a_stated_reason() -> None:
     stray = [
         str(route)
-        for route in all_routes()
+        for route in all_routes() + all_routes(settings.REDIRECT_HOST_URLCONF)
         if not route.template.startswith(("w/", "api/")) and route.name not in OPEN_ROUTES
     ]
     assert stray == []

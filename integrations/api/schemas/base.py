@@ -78,6 +78,7 @@ class ProblemShape(BaseModel):
     errors: list[ProblemError] = Field(default=[], description="With `invalid_request`: every unusable value.")
     required_scope: str | None = Field(default=None, description="With `insufficient_scope`.")
     provider_code: str | None = Field(default=None, description="The code with which a provider refused a fetch.")
+    tried: list[dict[str, Any]] = Field(default=[], description="After a discovery: every address that was asked.")
     dependants: list[str] = Field(default=[], description="With `has_dependants`: what depends on it.")
 
 

@@ -8,8 +8,10 @@ from pydantic import ConfigDict, Field
 
 from integrations.api.schemas.base import NEXT, Input, LastError, Output, StatusReason, example
 from integrations.api.schemas.connections import AdditionalScopes, Parameters
+from integrations.api.schemas.providers import AttemptOut
 from integrations.models import ClientKeyAlgorithm, ConnectionStatus, GrantType
 from integrations.oauth.client import ClientAuthMethod
+from integrations.providers.service_account_key import MAX_KEY_LENGTH
 
 
 class ClientKeyOut(Output):
@@ -29,6 +31,18 @@ class ClientKeyRotation(Input):
     model_config = ConfigDict(title="Client key rotation", json_schema_extra=example({"algorithm": "ES256"}))
 
     algorithm: ClientKeyAlgorithm | None = Field(default=None, description="None: as the present key.")
+
+
+class DiscoveredEndpoints(Output):
+    """What was discovered for the workspace at a provider that states no endpoints, such as an MCP server."""
+
+    model_config = ConfigDict(title="Discovered endpoints")
+
+    endpoints: dict[str, str] = Field(description="By field, the issuer among them.")
+    resource: str = Field(description="What tokens are asked for (RFC 8707).")
+    at: datetime
+    client_registered: bool = Field(description="Whether the client in use was registered dynamically (RFC 7591).")
+    client_secret_expires_at: datetime | None = Field(description="When its secret ends, if it does.")
 
 
 class IntegrationOut(Output):
@@ -51,6 +65,9 @@ class IntegrationOut(Output):
     additional_scopes: list[str]
     scopes: list[str] = Field(description="What the next connection requests: base, defaults and additional ones.")
     expression: str = Field(description="How actions name the token of the default connection.")
+    discovered: DiscoveredEndpoints | None = Field(
+        description="null where the provider's definition has the endpoints."
+    )
     last_error: LastError | None = Field(description="The provider's refusal of the client itself.")
     created_at: datetime | None
     updated_at: datetime | None
@@ -78,9 +95,10 @@ class IntegrationPut(Input):
     client_id: str | None = Field(default=None, max_length=512, description="Required the first time.")
     client_secret: str | None = Field(
         default=None,
-        max_length=5000,
+        max_length=MAX_KEY_LENGTH,
         repr=False,
-        description="Write-only. Absent or empty keeps the stored one; null clears it.",
+        description="Write-only. Absent or empty keeps the stored one; null clears it. For Google's service accounts: "
+        "the JSON key file as text, up to 16 KB; the client_id is read from it.",
         json_schema_extra={"writeOnly": True},
     )
     additional_scopes: AdditionalScopes | None = None
@@ -88,3 +106,26 @@ class IntegrationPut(Input):
     token_endpoint_auth_method: ClientAuthMethod | None = Field(
         default=None, description="None: as the provider says. private_key_jwt makes a key the first time."
     )
+
+
+class RegistrationIn(Input):
+    """How far a discovery may go."""
+
+    model_config = ConfigDict(title="Discovery and registration")
+
+    confirm_foreign_endpoints: bool = Field(
+        default=False, description="true: take endpoints that are not on the issuer's host or below it."
+    )
+
+
+class RegistrationOut(Output):
+    """How a discovery and registration went."""
+
+    model_config = ConfigDict(title="Registration result")
+
+    ok: bool
+    code: str = Field(description="`ok`, or what stood in the way.", examples=["ok", "registration_not_offered"])
+    message: str
+    tried: list[AttemptOut]
+    duration_ms: int
+    integration: IntegrationOut

@@ -132,10 +132,14 @@ class ProviderOut(Output):
     )
     basic_auth_encoding: Literal["form", "raw"]
     scope_parameter: str = Field(description="What the authorization URL calls the scopes.")
+    scope_comparison: dict[str, Any] = Field(
+        description="How answers name the scopes that were requested; see the guide to providers."
+    )
     client_id_parameter: str = Field(description="What the provider calls client_id on the wire.")
     client_secret_parameter: str
     response_type: Literal["code", ""] = Field(description="Empty: left out of the authorization URL.")
     token_request_format: Literal["form", "json"]
+    revocation_request_format: Literal["form", "json"]
     authorization_params: dict[str, str]
     token_params: dict[str, str]
     refresh_params: dict[str, str] = Field(description="With the refresh request only.")
@@ -202,10 +206,12 @@ class ProviderChange(Input):
     assertion_audience: Literal["token_endpoint", "issuer"] | None = None
     basic_auth_encoding: Literal["form", "raw"] | None = None
     scope_parameter: WireName | None = None
+    scope_comparison: dict[str, Any] | None = None
     client_id_parameter: WireName | None = None
     client_secret_parameter: WireName | None = None
     response_type: Literal["code", ""] | None = None
     token_request_format: Literal["form", "json"] | None = None
+    revocation_request_format: Literal["form", "json"] | None = None
     authorization_params: dict[str, str] | None = None
     token_params: dict[str, str] | None = None
     refresh_params: dict[str, str] | None = None
@@ -250,7 +256,95 @@ class ProviderCreate(ProviderChange):
         ),
     )
 
-    name: Name
+    name: Name | None = Field(
+        default=None, description="Required; the issuer's host when its endpoints are discovered."
+    )
     provider_id: Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="Made from the name when absent; always begins with `custom_`."
     )
+    issuer: Annotated[str, Field(max_length=500)] | None = Field(
+        default=None,
+        description="Without a token endpoint, what the issuer publishes is filled in; fields that are sent stay.",
+    )
+    confirm_foreign_endpoints: bool = Field(
+        default=False, description="true: take discovered endpoints that are not on the issuer's host or below it."
+    )
+
+    @property
+    def discovers(self) -> bool:
+        """Whether the issuer is to be asked for the endpoints."""
+        return bool(self.issuer) and not self.token_endpoint
+
+    def definition(self) -> dict[str, Any]:
+        """The fields that were sent, as the verbs take them."""
+        definition = super().definition()
+        definition.pop("confirm_foreign_endpoints", None)
+        return definition
+
+
+class DiscoverIn(Input):
+    """Where to look: an issuer, or a protected resource (an MCP server, for example) that names its server."""
+
+    model_config = ConfigDict(
+        title="Discovery request", json_schema_extra=example({"issuer": "https://id.example.com"})
+    )
+
+    issuer: Endpoint | None = Field(default=None, description="RFC 8414 and OpenID Connect.")
+    resource: Endpoint | None = Field(default=None, description="RFC 9728. Send either this or `issuer`.")
+
+
+class ProposedProvider(Output):
+    """A definition as `POST /providers` takes it; not saved."""
+
+    model_config = ConfigDict(title="Proposed provider")
+
+    name: str = Field(description="The issuer's host.")
+    issuer: str
+    grant_types: list[GrantType]
+    authorization_endpoint: str | None = None
+    token_endpoint: str
+    revocation_endpoint: str | None = None
+    introspection_endpoint: str | None = None
+    userinfo_endpoint: str | None = None
+    suggested_scopes: list[ScopeShape] = Field(description="What the server says it supports.")
+    pkce: Literal["S256", "off"]
+    token_endpoint_auth_method: ClientAuthMethod
+    authorization_params: dict[str, str] | None = None
+    token_params: dict[str, str] | None = None
+
+
+class ForeignEndpointOut(Output):
+    """An endpoint that is neither on the issuer's host nor below it."""
+
+    model_config = ConfigDict(title="Foreign endpoint")
+
+    field: str = Field(examples=["token_endpoint"])
+    url: str
+
+
+class AttemptOut(Output):
+    """One address that was asked."""
+
+    model_config = ConfigDict(title="Discovery attempt")
+
+    url: str
+    looked_for: str
+    ok: bool
+    code: str = Field(examples=["found", "metadata_not_found"])
+    message: str
+    status: int | None = Field(description="The HTTP status, if there was an answer.")
+    duration_ms: int
+
+
+class DiscoveredOut(Output):
+    """What an issuer or a resource publishes."""
+
+    model_config = ConfigDict(title="Discovered provider")
+
+    definition: ProposedProvider
+    resource: str = Field(description="The protected resource that led to the server, or empty.")
+    registration_endpoint: str = Field(description="Where clients can be registered (RFC 7591), or empty.")
+    foreign_endpoints: list[ForeignEndpointOut] = Field(description="Look these up before you confirm them.")
+    tried: list[AttemptOut]
+    notes: list[str] = Field(description="What was left out of the documents, and why.")
+    duration_ms: int

@@ -5,7 +5,6 @@ detail         overview, connections, activity of one integration
 setup          its configuration and scopes
 authorization  connecting with OAuth, and the callback
 links          connect links, for people outside the workspace
-hand_over      a connect link between a redirect host and PUBLIC_BASE_URL
 redirect_host  choosing a redirect host, and forwarding its callback
 checks         test connection, fetch token, try now
 removal        disconnect and delete

@@ -1,6 +1,7 @@
 """Connecting with OAuth: leaving for the provider's consent page, and coming back.
 
-The browser binding is a random value in the session. It is made when somebody leaves, and the callback must find it.
+The browser binding is a random value in the session. It is made when somebody leaves, and the callback must find it;
+where they left from a redirect host, the callback there has found it (`integrations.connections.recognition`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -56,13 +58,11 @@ GONE = 410
 
 def browser_binding(request: HttpRequest) -> str:
     """This browser's random value, made when there is none."""
-    if BINDING not in request.session:
-        request.session[BINDING] = secrets.token_urlsafe(32)
-    return str(request.session[BINDING])
+    return str(request.session.setdefault(BINDING, secrets.token_urlsafe(32)))
 
 
 def leave_for(request: HttpRequest, url: str, spec: ProviderSpec) -> HttpResponse:
-    """Send the browser to the consent page (or on the way there): by HX-Redirect, else by a link.
+    """Send the browser to the consent page: by HX-Redirect, else by a link.
 
     The policy `form-action 'self'` stops a form whose answer redirects to another host.
     """
@@ -193,18 +193,27 @@ def in_words(error: OAuthError | FlowRefused, spec: ProviderSpec) -> str:
 # --- coming back ------------------------------------------------------------------------------------------------------
 
 
+def callback_query(request: HttpRequest) -> list[tuple[str, str]]:
+    """What the provider sent the browser back with: pairs as they came, repetitions included."""
+    query = request.META.get("QUERY_STRING", "")[:MAX_QUERY]
+    return parse_qsl(query, keep_blank_values=True, errors="replace")
+
+
 @require_GET
 def oauth_callback(request: HttpRequest) -> HttpResponse:
     """Take the provider's answer, and leave for an address that carries none of it (RFC 9700 §4.2.4).
 
     Answers 303 whatever happened; the page it leads to says how it went.
     """
+    binding = str(request.session.get(BINDING, "")) or secrets.token_urlsafe(32)
     outcome = complete_authorization(
-        parse_qsl(request.META.get("QUERY_STRING", "")[:MAX_QUERY], keep_blank_values=True, errors="replace"),
-        binding=str(request.session.get(BINDING, "")),
+        callback_query(request),
+        binding=binding,
         user=request.user if isinstance(request.user, User) else None,
         request_id=request.request_id,  # type: ignore[attr-defined] # set by RequestIdMiddleware
     )
+    if outcome.workspace_slug:  # this browser's flow, which a redirect host may have known before us
+        request.session.setdefault(BINDING, binding)
     response = redirect(landing(request, outcome))
     response.status_code = 303
     response["Referrer-Policy"] = "no-referrer"
@@ -290,7 +299,7 @@ def result_links(request: HttpRequest, outcome: Mapping[str, Any]) -> dict[str, 
     except ProviderNotFound:
         return found
     if outcome["link"]:
-        return found | {"link_url": opened_link_url(request, outcome["link"])}
+        return found | {"link_url": opened_link_url(request, outcome["link"]) or _link_again(workspace, outcome)}
     kwargs = {
         "workspace": workspace.slug,
         "provider_id": outcome["provider_id"],
@@ -305,6 +314,13 @@ def result_links(request: HttpRequest, outcome: Mapping[str, Any]) -> dict[str, 
         "scopes_url": reverse("integrations:scopes", kwargs=kwargs),
         "configuration_url": reverse("integrations:configuration", kwargs=kwargs),
     }
+
+
+def _link_again(workspace: Workspace, outcome: Mapping[str, Any]) -> str:
+    """The address on the redirect host that knows the link; "" where the workspace has none."""
+    kwargs = {"link_id": outcome["link"]}
+    path = reverse("integrations:connect_link_again", urlconf=settings.REDIRECT_HOST_URLCONF, kwargs=kwargs)
+    return f"{workspace.redirect_host}{path}" if workspace.redirect_host else ""
 
 
 def _visible_workspace(request: HttpRequest, outcome: Mapping[str, Any]) -> Workspace | None:

@@ -16,6 +16,7 @@ from integrations.connections import overview as overview_words
 from integrations.connections.changes import NameTaken, make_default, rename_connection
 from integrations.connections.forms import ConnectLinkForm, NewConnectionForm, RenameForm
 from integrations.connections.integration_page import IntegrationPage, load_page
+from integrations.connections.provider_versions import version_note
 from integrations.connections.usage import DAY, activity_page, readers, renewals
 from integrations.connections.views.header import actor_of, page_context
 from integrations.connections.views.removal import disconnect_removal
@@ -68,6 +69,7 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         "headline": overview_words.headline(shown, page.now),
         "token": token,
         "has_token": token is not None,
+        "version_note": version_note(page.spec, shown, page.workspace),
         "parameters": overview_words.shown_parameters(page.spec, shown) if shown else [],
         "due_at": due,
         "margin": token.expires_at - due if token and token.expires_at and due and due < token.expires_at else None,

@@ -47,6 +47,7 @@ def page_context(request: WorkspaceRequest, page: IntegrationPage, tab: str) -> 
         "has_open_scopes": has_open_scopes,
         "may_use": Permission.CONNECTION_USE in request.can,
         "may_configure": Permission.INTEGRATION_MANAGE in request.can,
+        "may_provide": Permission.PROVIDER_MANAGE in request.can,
     }
 
 
@@ -58,6 +59,6 @@ def page_urls(page: IntegrationPage) -> Mapping[str, str]:
     """The addresses that do not depend on a connection."""
     names = (
         "detail", "configuration", "scopes", "connections", "activity", "connect", "fetch_token", "test",
-        "connect_link_create", "connection_new", "integration_delete",
+        "connect_link_create", "connection_new", "integration_delete", "inspect",
     )  # fmt: skip
     return {name: page.url(name) for name in names}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from integrations.connections.authorization import start_authorization
 from integrations.connections.connect_links import create_connect_link, find_link, link_actor
@@ -22,11 +24,11 @@ from integrations.connections.views.authorization import (
     keep_link_url,
     leave_for,
     link_gone,
+    opened_link_url,
     too_many,
     whole_page,
 )
 from integrations.connections.views.detail import connections_response
-from integrations.connections.views.hand_over import way_by_public_host
 from integrations.connections.views.header import actor_of
 from integrations.models import ConnectLink, GrantType
 from integrations.providers.base import ProviderSpec
@@ -97,10 +99,19 @@ def connect_link(request: HttpRequest, token: str) -> HttpResponse:
         return link_gone(request, gone)
     except FlowRefused as refused:
         return link_page(request, link, spec, refused=refused)
-    if redirect_host_workspace(request) is not None:
-        return leave_for(request, way_by_public_host(request, token, started), spec)
     keep_link_url(request, link.pk, request.path)
     return leave_for(request, started.url, spec)
+
+
+@require_safe
+@never_cache
+def connect_link_again(request: HttpRequest, link_id: UUID) -> HttpResponse:
+    """On a redirect host: back to the page of a link that this browser used here.
+
+    The page of the result is on PUBLIC_BASE_URL, which never learns the link's token: it is this browser's to know.
+    """
+    url = opened_link_url(request, str(link_id))
+    return redirect(url) if url else link_gone(request, LinkGone("link_in_other_browser"))
 
 
 def link_page(

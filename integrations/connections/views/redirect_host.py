@@ -14,13 +14,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
+from integrations.connections.recognition import note_browser
+from integrations.connections.views.authorization import BINDING, callback_query
 from integrations.connections.views.header import actor_of
 from integrations.models import GrantType, PendingAuthorization
 from integrations.providers.registry import specs_for
 from integrations.providers.setup import redirect_uri
 from workspaces.access import workspace_view
 from workspaces.forms import RedirectHostForm
-from workspaces.http import WorkspaceRequest
+from workspaces.http import WorkspaceRequest, redirect_host_workspace
 from workspaces.models import Workspace
 from workspaces.roles import Permission
 from workspaces.workspaces import change_redirect_host
@@ -32,10 +34,15 @@ PERMANENT_REDIRECT = 308
 
 @require_safe
 def forward_callback(request: HttpRequest) -> HttpResponse:
-    """Send the browser on to PUBLIC_BASE_URL, where its session is, with the query byte for byte (RFC 9110 §15.4.9).
+    """Send the browser on to PUBLIC_BASE_URL, with the query byte for byte (RFC 9110 §15.4.9).
 
-    Nothing is read here. Django's own redirect would escape the query anew.
+    If it is the one that began here, that is noted for PUBLIC_BASE_URL; the answer is the same for everybody. Django's
+    own redirect would escape the query anew.
     """
+    workspace = redirect_host_workspace(request)
+    binding = str(request.session.get(BINDING, ""))
+    if workspace is not None:
+        note_browser(workspace, callback_query(request), binding=binding)
     response = HttpResponse(status=PERMANENT_REDIRECT)
     query = request.META.get("QUERY_STRING", "")
     response["Location"] = f"{settings.PUBLIC_BASE_URL}/oauth/callback" + (f"?{query}" if query else "")

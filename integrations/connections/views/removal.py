@@ -20,11 +20,11 @@ from integrations.connections.revocation import Revocation, delete_connection, d
 from integrations.connections.revocation import disconnect as disconnect_connection
 from integrations.connections.usage import Reader, readers
 from integrations.connections.views.header import actor_of
+from integrations.connections.views.provider_edit import find_custom
 from integrations.models import Connection
 from integrations.providers.base import ProviderSpec
 from integrations.providers.custom import delete_custom_provider
 from integrations.providers.registry import find_newest_spec
-from integrations.providers.views import find_custom
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
 from workspaces.models import Workspace

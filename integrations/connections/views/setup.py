@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
@@ -13,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from integrations.connections.discovery_card import DiscoveryCard, discovery_card
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.overview import token_of
 from integrations.connections.views.client_keys import key_card
@@ -22,7 +24,7 @@ from integrations.models import ConnectionStatus, Integration
 from integrations.providers.base import ClientAuth
 from integrations.providers.form_fields import add_errors
 from integrations.providers.setup import InvalidSetup, redirect_uri, save_integration
-from integrations.providers.setup_forms import ScopesForm, SetupForm
+from integrations.providers.setup_forms import KEY_FILE_TOO_LARGE, ScopesForm, ServiceAccountKeyForm, SetupForm
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
@@ -67,7 +69,7 @@ def setup_steps(page: IntegrationPage, tab: str) -> list[dict[str, Any]]:
     ]
 
 
-@sensitive_post_parameters("client_secret")
+@sensitive_post_parameters("client_secret", "key_file")
 @require_http_methods(["GET", "HEAD", "POST"])
 @workspace_view(Permission.WORKSPACE_VIEW)
 def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) -> HttpResponse:
@@ -76,7 +78,9 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
     if request.method != "POST":
         return configuration_response(request, page, setup_form(page))
     require_permission(request, Permission.INTEGRATION_MANAGE)
-    form = setup_form(page, request.POST)
+    form = setup_form(page, request.POST, request.FILES)
+    if form.is_valid() and form.takes_key and upload_was_dropped(request):
+        form.add_error("key_file", KEY_FILE_TOO_LARGE)
     if not form.is_valid():
         return configuration_response(request, page, form, status=UNPROCESSABLE)
     values = form.cleaned_data
@@ -85,12 +89,12 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
             page.workspace,
             page.spec,
             page.grant_type,
-            client_id=values["client_id"],
+            client_id=values.get("client_id", ""),
             client_secret=values["client_secret"] or None,
             clear_client_secret=values.get("clear_client_secret", False),
             additional_scopes=page.integration.additional_scopes if page.integration else (),
             parameters=form.parameters,
-            token_endpoint_auth_method=values["token_endpoint_auth_method"] or None,
+            token_endpoint_auth_method=values.get("token_endpoint_auth_method") or None,
             actor=actor_of(request),
         )
     except InvalidSetup as invalid:
@@ -107,6 +111,11 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
     return redirect(page.url("configuration"))
 
 
+def upload_was_dropped(request: WorkspaceRequest) -> bool:
+    """Whether the body was too large for a file in it to be kept: what is not there must not pass for left blank."""
+    return int(request.META.get("CONTENT_LENGTH") or 0) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+
+
 def require_permission(request: WorkspaceRequest, permission: Permission) -> None:
     """Refuse what the role may not do on a page that everybody may look at. Raises PermissionDenied."""
     if permission not in request.can:
@@ -115,16 +124,22 @@ def require_permission(request: WorkspaceRequest, permission: Permission) -> Non
         )
 
 
-def setup_form(page: IntegrationPage, data: Any = None) -> SetupForm:
+def setup_form(page: IntegrationPage, data: Any = None, files: Any = None) -> SetupForm:
     """The form with what is stored."""
     connected = sum(token_of(connection) is not None for connection in page.connections)
-    return SetupForm(
-        data, spec=page.spec, grant_type=page.grant_type, integration=page.integration, connected=connected
+    form_class = ServiceAccountKeyForm if page.spec.uses_service_account_key(page.grant_type) else SetupForm
+    return form_class(
+        data, files, spec=page.spec, grant_type=page.grant_type, integration=page.integration, connected=connected
     )
 
 
 def configuration_response(
-    request: WorkspaceRequest, page: IntegrationPage, form: SetupForm, *, status: int = 200
+    request: WorkspaceRequest,
+    page: IntegrationPage,
+    form: SetupForm,
+    *,
+    discovery: DiscoveryCard | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     """The tab: redirect URI first, then the form; beside it what to think of before connecting."""
     context = page_context(request, page, "configuration") | {
@@ -136,8 +151,9 @@ def configuration_response(
         "other": other_grant(page),
         "endpoints": endpoints(page),
         "keys": key_card(page),
-        "auth_words": AUTH_WORDS[form.auth_method],
+        "auth_words": "an assertion signed with the JSON key" if form.takes_key else AUTH_WORDS[form.auth_method],
         "secret_unreadable": has_unreadable_secret(page.integration, form),
+        "discovery": discovery or discovery_card(page),
     }
     return render(request, "integrations/configuration.html", context, status=status)
 

@@ -5,7 +5,7 @@
 // that a test can say that no refresh token was spent twice.
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
-import { Provider } from 'oidc-provider';
+import { Provider, errors } from 'oidc-provider';
 
 const options = JSON.parse(process.argv[2] ?? '{}');
 const tokenSeconds = options.tokenSeconds ?? 70;
@@ -60,6 +60,16 @@ const provider = new Provider(issuer, {
     clientCredentials: { enabled: true },
     introspection: { enabled: true, allowedPolicy: () => true },
     revocation: { enabled: true, allowedPolicy: () => true },
+    // RFC 8707: options.resource is the one resource that it issues tokens for; it notes what was asked for.
+    resourceIndicators: {
+      enabled: options.resource !== undefined,
+      getResourceServerInfo: (_ctx, resource) => {
+        if (resource !== options.resource) throw new errors.InvalidTarget();
+        return { scope: 'notes:read', accessTokenTTL: tokenSeconds };
+      },
+    },
+    registration: { enabled: options.registration ?? false, initialAccessToken: options.initialAccessToken ?? false },
+    registrationManagement: { enabled: options.registration ?? false },
   },
   pkce: { required: () => true },
   rotateRefreshToken: true,
@@ -93,6 +103,7 @@ async function interact(request, response) {
   }
   const grant = new provider.Grant({ accountId: 'robin', clientId: details.params.client_id });
   grant.addOIDCScope(details.params.scope);
+  if (options.resource) grant.addResourceScope(options.resource, details.params.scope);
   const grantId = await grant.save();
   return provider.interactionFinished(request, response, { login: { accountId: 'robin' }, consent: { grantId } });
 }
@@ -105,6 +116,7 @@ provider.use(async (ctx, next) => {
       // It takes either from a client with a secret (never both at once), so a test has to look which one came.
       client_authentication: authenticationOf(ctx),
       refresh_token: digest(ctx.oidc.body?.refresh_token),
+      resource: ctx.oidc.body?.resource ?? null,
       status: ctx.status,
       error: ctx.body?.error ?? null,
     });
