@@ -74,6 +74,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(ONE + "inspect/", provider_inspector.inspect, name="inspect"),
     path(ONE + "delete/", removal.integration_delete, name="integration_delete"),
     path(CONNECTION, detail.connection, name="connection"),
+    path(CONNECTION + "edit/", authorization.connection_edit, name="connection_edit"),
     path(CONNECTION + "change/", detail.connection_change, name="connection_change"),
     path(CONNECTION + "refresh/", checks.refresh, name="refresh"),
     path(CONNECTION + "disconnect/", removal.disconnect, name="disconnect"),

@@ -50,11 +50,9 @@ class GrantryBoundField(BoundField):
     @property
     def is_optional(self) -> bool:
         """Whether to say so: a stored secret may be left blank, or one of two fields, but that is not the same."""
-        marks = ("one_of_several", "always_chosen")
-        says_otherwise = getattr(self.field.widget, "stored_hint", "") or any(
-            getattr(self.field, m, False) for m in marks
-        )
-        return not self.field.required and not says_otherwise
+        widget, marks = self.field.widget, ("one_of_several", "always_chosen")
+        keeps = getattr(widget, "stored_hint", "") or getattr(widget, "keeps", False)
+        return not (self.field.required or keeps or any(getattr(self.field, mark, False) for mark in marks))
 
 
 def control_class(widget: forms.Widget) -> str:

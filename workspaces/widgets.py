@@ -10,23 +10,25 @@ from django import forms
 class SecretInput(forms.PasswordInput):
     """A write-only secret: never rendered back; says how the stored one ends; blank keeps it.
 
-    Set `stored_hint` (the last characters, such as "4f9a") when a secret is stored.
+    Set `stored_hint` (the last characters, such as "4f9a") when a secret is stored, or `keeps` when one is stored of
+    which nothing is shown.
     """
 
     template_name = "django/forms/widgets/secret.html"
 
-    def __init__(self, attrs: dict[str, Any] | None = None, *, stored_hint: str = "") -> None:
+    def __init__(self, attrs: dict[str, Any] | None = None, *, stored_hint: str = "", keeps: bool = False) -> None:
         # "new-password" keeps password managers from filling in the person's own.
         own = {"autocomplete": "new-password", "data-1p-ignore": "", "spellcheck": "false"}
         super().__init__({**own, **(attrs or {})})
         self.stored_hint = stored_hint
+        self.keeps = keeps or bool(stored_hint)
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Adds the hint of the stored secret; the value itself is never in the context."""
         del value  # a bound form passes what was just sent; it must not come back
         context = super().get_context(name, None, attrs)
         context["widget"]["stored_hint"] = self.stored_hint
-        if self.stored_hint:
+        if self.keeps or self.stored_hint:
             context["widget"]["attrs"].pop("required", None)
         return context
 

@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from ninja import Router, Status
 
 from integrations.api.authentication import ApiKeyAuth, ApiRequest
-from integrations.api.integrations import INTEGRATION, SAVED_ONLY
+from integrations.api.integrations import INTEGRATION, SAVED_ONLY, with_credentials
 from integrations.api.openapi import refusals
 from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, decode_cursor, encode_cursor
 from integrations.api.parameters import ConnectionId, Force, GrantTypeName, ProviderId
 from integrations.api.presenting import connection_out
-from integrations.api.problems import FieldError, Problem
+from integrations.api.problems import Problem
 from integrations.api.refusals import RETRY_SECONDS
 from integrations.api.schemas.connections import (
     ConnectionChange,
@@ -27,14 +28,15 @@ from integrations.api.schemas.connections import (
     RevocationResult,
 )
 from integrations.api.targets import IntegrationTarget, find_connection, find_integration
-from integrations.connections.changes import make_default, rename_connection
+from integrations.connections.changes import change_scopes, make_default, rename_connection
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.client_credentials import fetch_token
+from integrations.connections.errors import NAME_TAKEN
 from integrations.connections.refresh import RefreshOutcome
 from integrations.connections.refresh import refresh_connection as refresh_now
 from integrations.connections.revocation import delete_connection, disconnect
 from integrations.models import Connection, GrantType
 from integrations.providers.registry import find_spec, specs_for
-from integrations.providers.scope_rules import check_additional_scopes
 from workspaces.models import Workspace
 from workspaces.roles import KeyScope
 
@@ -99,15 +101,13 @@ def create_connection(
     if target.grant_type != GrantType.CLIENT_CREDENTIALS:
         raise Problem("wrong_grant_type", "A person has to consent under authorization_code. Make a connect link.")
     integration = target.configured()
-    _require_own_credentials_unused(body)
-    check_additional_scopes(target.spec, target.grant_type, body.additional_scopes)
     if integration.connections.filter(name=body.name).exists():
-        raise Problem("name_taken")
+        raise Problem("name_taken", NAME_TAKEN)
     connection = fetch_token(
         integration,
         name=body.name,
-        additional_scopes=body.additional_scopes,
-        parameters=body.parameters,
+        chosen=ChosenScopes(body.scopes, tuple(body.additional_scopes)),
+        parameters=with_credentials(body),
         actor=request.auth.actor,
     )
     return Status(201, connection_out(connection, target.spec, timezone.now()))
@@ -130,18 +130,26 @@ def get_connection(request: ApiRequest[Connection], connection_id: ConnectionId)
     auth=ApiKeyAuth(WRITE, find_connection),
     response=ConnectionOut,
     operation_id="change_connection",
-    summary="Rename a connection or make it the default",
+    summary="Change a connection",
     openapi_extra=refusals(name_taken="Choose another one."),
 )
 def change_connection(
     request: ApiRequest[Connection], connection_id: ConnectionId, body: ConnectionChange
 ) -> ConnectionOut:
-    """Change its name, or make it the one used where no connection is named."""
+    """Change its name, make it the one used where no connection is named, or choose other scopes.
+
+    Scopes count from the next consent or token on: until then `scope_drift` names what is new.
+    """
     connection, actor = request.auth.target, request.auth.actor
-    if body.name is not None:
-        rename_connection(connection, body.name, actor=actor)
-    if body.is_default:
-        make_default(connection, actor=actor)
+    with transaction.atomic():
+        if {"scopes", "additional_scopes"} & body.model_fields_set:
+            scopes = body.scopes if "scopes" in body.model_fields_set else connection.scopes
+            additional = connection.additional_scopes if body.additional_scopes is None else body.additional_scopes
+            change_scopes(connection, ChosenScopes(scopes, tuple(additional)), actor=actor)
+        if body.name is not None:
+            rename_connection(connection, body.name, actor=actor)
+        if body.is_default:
+            make_default(connection, actor=actor)
     return _out(connection)
 
 
@@ -248,11 +256,3 @@ def _out(connection: Connection) -> ConnectionOut:
 def _again(connection: Connection) -> Connection:
     """The connection as it is now, after a verb changed its token."""
     return find_connection(connection.workspace, {"connection_id": connection.pk})
-
-
-def _require_own_credentials_unused(body: ConnectionCreate) -> None:
-    """No provider asks for client credentials per connection yet; silently ignoring a secret would be worse."""
-    sent = [name for name in ("client_id", "client_secret") if getattr(body, name)]
-    if sent:
-        message = "This provider keeps its client credentials on the integration: PUT them there."
-        raise Problem("invalid_request", message, errors=[FieldError(name, message) for name in sent])

@@ -16,7 +16,14 @@ from integrations.api.paging import DEFAULT_LIMIT, Cursor, Limit, cut_page, deco
 from integrations.api.parameters import Force, GrantTypeName, ProviderId
 from integrations.api.presenting import client_key_out, integration_out
 from integrations.api.problems import Problem
-from integrations.api.schemas.connections import ConnectLinkIn, ConnectLinkOut, TestIn, TestOut, TestStepOut
+from integrations.api.schemas.connections import (
+    ConnectionCreate,
+    ConnectLinkIn,
+    ConnectLinkOut,
+    TestIn,
+    TestOut,
+    TestStepOut,
+)
 from integrations.api.schemas.integrations import (
     ClientKeyOut,
     ClientKeyRotation,
@@ -32,11 +39,13 @@ from integrations.api.targets import (
     find_integration,
     find_saved_integration,
 )
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.connect_links import create_connect_link
 from integrations.connections.revocation import delete_integration
 from integrations.connections.testing import TestResult, test_connection
 from integrations.models import Connection, GrantType, Integration
 from integrations.oauth.errors import OAuthError
+from integrations.providers.base import CLIENT_ID, CLIENT_SECRET
 from integrations.providers.client_keys import public_keys, rotate_key
 from integrations.providers.discovery import Attempt, DiscoveryFailed
 from integrations.providers.registration import discover_and_register
@@ -114,7 +123,7 @@ def put_integration(
         target.workspace,
         target.spec,
         target.grant_type,
-        client_id=_kept(body.client_id, saved.client_id if saved else ""),
+        client_id=_kept(body.client_id, saved.client_id if saved and not target.spec.asks_credentials else ""),
         client_secret=body.client_secret,
         clear_client_secret="client_secret" in body.model_fields_set and body.client_secret is None,
         additional_scopes=_kept(body.additional_scopes, saved.additional_scopes if saved else []),
@@ -249,12 +258,19 @@ def post_connect_link(
     url, link = create_connect_link(
         target.configured(),
         connection_name=wanted.connection,
-        parameters=wanted.parameters,
-        additional_scopes=wanted.additional_scopes,
+        parameters=with_credentials(wanted),
+        chosen=ChosenScopes(wanted.scopes, tuple(wanted.additional_scopes)),
+        confirm_account_change=wanted.confirm_account_change,
         return_url=wanted.return_url,
         actor=request.auth.actor,
     )
     return Status(201, ConnectLinkOut(url=url, expires_at=link.expires_at))
+
+
+def with_credentials(body: ConnectionCreate | ConnectLinkIn) -> dict[str, str]:
+    """The parameters, with the connection's own client credentials among them if there are any."""
+    own = {CLIENT_ID: body.client_id, CLIENT_SECRET: body.client_secret}
+    return body.parameters | {key: value for key, value in own.items() if value}
 
 
 def _with_connections(workspace: Workspace) -> Prefetch[Any]:

@@ -7,12 +7,14 @@ from datetime import datetime
 
 from integrations.api.schemas.base import LastError, StatusReason
 from integrations.api.schemas.connections import Account, ConnectionOut
-from integrations.api.schemas.integrations import ClientKeyOut, DiscoveredEndpoints, IntegrationOut
+from integrations.api.schemas.integrations import AskedParameter, ClientKeyOut, DiscoveredEndpoints, IntegrationOut
+from integrations.connections.choices import ChosenScopes, scope_drift
 from integrations.connections.status import StatusExplanation, explain, integration_status
 from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration
 from integrations.providers.base import ProviderSpec
 from integrations.providers.client_keys import jwks_uri
 from integrations.providers.oauth_provider import provider_for
+from integrations.providers.parameters import open_parameters, public_parameters
 from integrations.providers.registration import registered_client
 from integrations.providers.setup import client_auth_method, redirect_uri
 from workspaces.models import Workspace
@@ -41,9 +43,14 @@ def connection_out(connection: Connection, spec: ProviderSpec, now: datetime) ->
         status_reason=_reason(explanation),
         is_default=connection.is_default,
         account=_account(connection),
+        scopes=ChosenScopes.of(connection, spec).stored_scopes,
+        additional_scopes=connection.additional_scopes,
         requested_scopes=connection.requested_scopes,
         granted_scopes=connection.granted_scopes,
         missing_scopes=connection.missing_scopes,
+        scope_drift=scope_drift(connection, spec),
+        parameters=public_parameters(spec, connection.readable_parameters),
+        metadata={str(key): str(text) for key, text in connection.metadata.items()},
         expires_at=token.expires_at if token else None,
         last_refreshed_at=connection.last_refreshed_at,
         next_refresh_at=schedule.refresh_due_at if token and schedule else None,
@@ -82,6 +89,11 @@ def integration_out(
         base_scopes=list(spec.base_scopes(grant_type)),
         additional_scopes=additional,
         scopes=list(provider.effective_scopes(integration_additional=additional)),
+        parameters=[
+            AskedParameter(key=p.key, label=p.label, type=p.type, options=list(p.options))
+            for p in open_parameters(spec.under(grant_type), integration.readable_parameters if integration else {})
+        ],
+        credentials_per_connection=spec.asks_credentials,
         expression=spec.expression(grant_type),
         discovered=_discovered(integration),
         last_error=_client_error(integration),

@@ -9,6 +9,7 @@ from typing import Any
 from integrations.api.problems import PROBLEMS, FieldError, Problem
 from integrations.api.validation import verb_errors
 from integrations.connections.changes import NameTaken
+from integrations.connections.choices import ChoicesRefused
 from integrations.connections.commits import DatabaseAway
 from integrations.connections.errors import FlowRefused, TokenUnavailable, message_of
 from integrations.crypto import SealError
@@ -93,6 +94,9 @@ REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     ScopesRefused: lambda error: _one_field("additional_scopes", error.message),
     ParameterRefused: lambda error: _one_field(f"parameters.{error.key}", error.message),
+    ChoicesRefused: lambda error: Problem(
+        "invalid_request", " ".join(error.sentences), errors=verb_errors(error.errors)
+    ),
     HasDependants: _has_dependants,
     KeyRefused: lambda error: Problem("conflict", str(error)),
     NameTaken: lambda error: Problem("name_taken", str(error)),

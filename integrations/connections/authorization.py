@@ -6,7 +6,7 @@ whole tuple of provider and client. `completion` finishes what is started here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,16 +15,28 @@ from django.conf import settings
 from django.db import transaction
 
 from integrations.clock import Clock, start_clock
-from integrations.connections.connect_links import ChosenScopes, bind_to_browser, check_request, check_usable, digest
+from integrations.connections.choices import (
+    ChosenScopes,
+    check_choices,
+    open_choices,
+    stored_parameters,
+    with_stored,
+)
+from integrations.connections.connect_links import (
+    bind_to_browser,
+    check_startable,
+    check_usable,
+    choices_of_link,
+    digest,
+)
 from integrations.connections.errors import FlowRefused
-from integrations.connections.parties import Parties, parties_of, scopes_to_request
-from integrations.crypto import SealError
+from integrations.connections.parties import Parties, parties_of
 from integrations.models import Connection, ConnectLink, Integration, PendingAuthorization
-from integrations.models.parameter_values import WithParameters
 from integrations.oauth import grants
 from integrations.oauth.errors import ConfigurationRefused, OAuthError
 from integrations.outbound.addresses import check_url
 from integrations.outbound.errors import AddressRefused
+from integrations.providers.parameters import without_config_values
 from integrations.providers.setup import redirect_uri
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import User
@@ -47,17 +59,16 @@ def start_authorization(
     link: ConnectLink | None = None,
     connection: Connection | None = None,
     connection_name: str = "default",
-    scopes: Sequence[str] | None = None,
-    additional_scopes: Sequence[str] | None = None,
+    chosen: ChosenScopes | None = None,
     parameters: Mapping[str, Any] | None = None,
     actor: Actor,
     now: datetime | None = None,
 ) -> StartedAuthorization:
     """Begin a flow for a signed-in person or a connect link, bound to the browser that holds `binding`.
 
-    Reconnects `connection`, or the one of that name, with the scopes and parameters it was made with unless others
-    are given. `scopes` are those chosen among the provider's own, where it allows a choice. Raises FlowRefused, and
-    LinkGone for a link that cannot be used.
+    Reconnects `connection`, or the one of that name, with the scopes and parameters it has unless others are given.
+    Whoever uses a link decides only what it leaves open. Raises FlowRefused, and LinkGone for a link that cannot be
+    used.
     """
     if (user is None) == (link is None) or not binding:
         raise ValueError("An authorization is started by a person or a link, in a browser.")
@@ -66,38 +77,31 @@ def start_authorization(
         check_usable(link, clock.now())
         bind_to_browser(link, binding)
         connection_name = link.connection_name
-        scopes, additional_scopes = link.scopes, link.additional_scopes or None
-        parameters = {**_stored(link), **(parameters or {})} or None
-    if connection is None:
-        connection = Connection.objects.filter(integration=integration, name=connection_name).first()
+    spec = check_startable(integration)
+    if link is not None:
+        decided = choices_of_link(link, spec)
+        connection, chosen = decided.connection, decided.chosen
+        open_keys = {parameter.key for parameter in open_choices(spec, integration, decided.values)}
+        closed = {parameter.key for parameter in spec.parameters} - open_keys
+        values = decided.values | {key: value for key, value in (parameters or {}).items() if key not in closed}
+    else:
+        if connection is None:
+            connection = Connection.objects.filter(integration=integration, name=connection_name).first()
+        chosen = chosen or ChosenScopes.of(connection, spec)
+        values = with_stored(spec, integration.readable_parameters, stored_parameters(connection), parameters)
     if connection is not None:
         connection_name = connection.name
-        scopes = connection.scopes if scopes is None else scopes
-        additional_scopes = connection.additional_scopes if additional_scopes is None else additional_scopes
-        parameters = _stored(connection) if parameters is None else parameters
-    chosen = ChosenScopes(scopes, tuple(additional_scopes or ()))
-    check_request(integration, connection_name, parameters or {}, chosen)
-    parties = _parties(integration, connection, parameters or {})
-    return _begin(
-        integration, connection, parties, binding, user, link, connection_name, chosen, parameters or {}, actor, clock
-    )
+    check_choices(spec, integration, name=connection_name, chosen=chosen, parameters=values, complete=True)
+    parties = _parties(integration, values)
+    return _begin(integration, connection, parties, binding, user, link, connection_name, chosen, values, actor, clock)
 
 
-def _stored(row: WithParameters) -> dict[str, Any]:
-    """The row's parameter values. Raises FlowRefused when no key opens them."""
-    try:
-        return row.parameters
-    except SealError as error:
-        raise FlowRefused("undecryptable") from error
-
-
-def _parties(integration: Integration, connection: Connection | None, parameters: Mapping[str, Any]) -> Parties:
+def _parties(integration: Integration, parameters: Mapping[str, Any]) -> Parties:
     # A reconnect follows the definition that counts today, not the one the connection was made with.
-    del connection
     try:
         return parties_of(integration, parameters=parameters)
     except ConfigurationRefused as error:
-        raise FlowRefused(error.code, error.description) from error
+        raise FlowRefused(error.code, error.description, " " if error.description else "") from error
 
 
 def _begin(
@@ -115,7 +119,7 @@ def _begin(
 ) -> StartedAuthorization:
     state = grants.new_state()
     verifier = grants.new_code_verifier() if parties.server.pkce == "S256" else None
-    scopes = scopes_to_request(parties, integration, chosen.additional, chosen.scopes)
+    scopes = chosen.requested(parties.spec, integration)
     uri = redirect_uri(integration.workspace)
     _check_consent_page(parties)
     try:
@@ -149,7 +153,7 @@ def _begin(
             requested_scopes=list(scopes),
             scopes=chosen.stored_scopes,
             additional_scopes=list(chosen.additional),
-            parameters=dict(parameters),  # type: ignore[misc] # a property
+            parameters=without_config_values(parties.spec, parameters),  # type: ignore[misc] # a property
             created_at=clock.now(),
             expires_at=clock.now() + timedelta(seconds=settings.PENDING_AUTHORIZATION_SECONDS),
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from integrations.connections.integration_page import NEEDS_ATTENTION, IntegrationPage, NextStep, make_page
-from integrations.connections.overview import due_at
+from integrations.connections.overview import ScopeTable, due_at, scope_table, token_of
 from integrations.connections.status import StatusExplanation
 from integrations.connections.usage import reads_by_connection
 from integrations.models import Connection, ConnectionStatus, GrantType
@@ -99,14 +99,27 @@ class Entry:
         return None if self.renews_at else min(ends, default=None)
 
     @property
-    def missing_scopes(self) -> int:
-        """How many requested scopes were not granted, over its connections."""
-        return sum(len(connection.missing_scopes) for connection in self.page.connections)
+    def scope_tables(self) -> list[ScopeTable]:
+        """Scopes of each connection with a token."""
+        page = self.page
+        return [
+            scope_table(page.spec, page.grant_type, connection, page.needed_scopes(connection))
+            for connection in page.connections
+            if token_of(connection)
+        ]
 
     @property
-    def requested_scopes(self) -> int:
-        """How many scopes were requested, over its connections."""
-        return sum(len(connection.requested_scopes) for connection in self.page.connections)
+    def scope_note(self) -> str:
+        """What the card says about scopes that are not granted, over its connections; empty when all are."""
+        tables = self.scope_tables
+        drifted, still = sum(table.drifted for table in tables), sum(table.open for table in tables)
+        if drifted and drifted == still:
+            return f"{drifted} new {'scope waits' if drifted == 1 else 'scopes wait'} for {self._what_grants}"
+        return f"{still} of {sum(table.needed for table in tables)} scopes not granted" if still else ""
+
+    @property
+    def _what_grants(self) -> str:
+        return "consent" if self.page.needs_person else "the next token"
 
 
 @dataclass(frozen=True, slots=True)

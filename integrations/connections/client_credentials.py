@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from django.db import transaction
 
 from integrations.clock import start_clock
+from integrations.connections.choices import ChosenScopes, check_choices, definition_for, with_stored
 from integrations.connections.commits import Patience, give_back_connection
-from integrations.connections.connect_links import ChosenScopes, check_name, check_scopes
-from integrations.connections.parties import after_answer, parameters_of, parties_of, scopes_to_request
+from integrations.connections.parties import after_answer, parameters_of, parties_of
 from integrations.connections.policies import pause_of, pause_provider, refuse_client, refuses_client
 from integrations.connections.storing import Granted, store_extra_later, store_grant
 from integrations.models import Connection, GrantType, Integration, ProviderPause
@@ -30,38 +30,38 @@ def fetch_token(
     *,
     connection: Connection | None = None,
     name: str = "default",
-    scopes: Sequence[str] | None = None,
-    additional_scopes: Sequence[str] | None = None,
+    chosen: ChosenScopes | None = None,
     parameters: Mapping[str, Any] | None = None,
     actor: Actor,
     now: datetime | None = None,
 ) -> Connection:
     """Fetch a token and store it in the given connection, the one of that name, or a new one.
 
-    Scopes and parameters that are not given are the connection's own. Raises FlowRefused before anybody is asked, and
+    Scopes and parameters that are not given are the connection's own. Raises FlowRefused before anybody is asked, or
     OAuthError: then an existing connection is as it was, and a refused client is noted on the integration.
     """
     if integration.grant_type != GrantType.CLIENT_CREDENTIALS:
         raise ConfigurationRefused("wrong_grant_type")
     clock = start_clock(now)
-    check_name(name)
     if connection is None:
         connection = Connection.objects.filter(integration=integration, name=name).first()
-    if connection is not None:
-        name = connection.name
-        additional_scopes = connection.additional_scopes if additional_scopes is None else additional_scopes
-        scopes = connection.scopes if scopes is None else scopes
-    chosen = ChosenScopes(scopes, tuple(additional_scopes or ()))
+    spec = definition_for(integration, connection.provider_version if connection is not None else None)
+    is_new_choice = connection is None or chosen is not None
+    chosen = chosen or ChosenScopes.of(connection, spec)
+    name = connection.name if connection is not None else name
+    anew = connection is None or parameters is not None
     pause_key = ""
     try:
-        if connection is not None and parameters is None:
-            parameters = parameters_of(connection)
-        parties = parties_of(integration, connection, parameters=parameters or {})
+        values = parameters_of(connection)
+        if anew:
+            values = with_stored(spec, integration.readable_parameters, values, parameters)
+        if anew or is_new_choice:
+            check_choices(spec, integration, name=name, chosen=chosen, parameters=values, complete=True)
+        # What the provider told before belongs to the parameters of before.
+        parties = parties_of(integration, None if anew else connection, parameters=values)
         pause_key = parties.pause_key
-        if connection is None or chosen != ChosenScopes(connection.scopes, tuple(connection.additional_scopes)):
-            check_scopes(parties.spec, integration.grant_type, chosen)
         _refuse_while_paused(pause_key, clock.now())
-        requested = scopes_to_request(parties, integration, chosen.additional, chosen.scopes)
+        requested = chosen.requested(parties.spec, integration)
         give_back_connection()
         requested_at = clock.now()
         http = outbound.session(outbound.TOKEN)
@@ -69,6 +69,8 @@ def fetch_token(
             http, parties.server, parties.client, scopes=requested, values=parties.values, now=requested_at
         )
     except OAuthError as error:
+        if refuses_client(error, own_client=spec.asks_credentials):
+            refuse_client(integration, error, now=clock.now(), actor=actor)
         _note_failure(integration, connection, error, pause_key, clock.now(), actor)
         raise
     parties, metadata = after_answer(parties, integration, {}, answer)
@@ -81,7 +83,7 @@ def fetch_token(
         requested_scopes=requested,
         scopes=chosen.scopes,
         additional_scopes=chosen.additional,
-        parameters=without_config_values(parties.spec, parameters or {}),
+        parameters=without_config_values(parties.spec, values),
         metadata=metadata,
     )
     store = partial(_store, granted, connection, clock.now(), actor)
@@ -112,10 +114,8 @@ def _note_failure(
     now: datetime,
     actor: Actor,
 ) -> None:
-    """The alarm of a refused client, a provider's pause, and the event; the connection itself stays as it was."""
+    """A provider's pause and the event; the connection itself stays as it was."""
     with transaction.atomic():
-        if refuses_client(error):
-            refuse_client(integration, error, now=now, actor=actor)
         if pause_key and (pause := pause_of(error)) is not None:
             pause_provider(pause_key, now + pause, error.code)
         record(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hmac
 import logging
 import uuid
-from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
 from django.db import transaction
 
 from integrations.clock import Clock, start_clock
+from integrations.connections.accounts import account_name, is_another_account
 from integrations.connections.commits import DatabaseAway, Patience, give_back_connection
 from integrations.connections.connect_links import check_usable, digest, link_actor
 from integrations.connections.errors import LinkGone
@@ -158,6 +158,7 @@ def _exchange(
     actor: Actor,
 ) -> tuple[Connection, TokenResponse, str]:
     """From the callback to a stored token. Raises FlowFailed, DatabaseAway."""
+    parties: Parties | None = None
     try:
         check_issuer(pending.issuer, callback.iss, required=promises_iss(pending.integration))
         if isinstance(callback, CallbackRefusal):
@@ -178,7 +179,8 @@ def _exchange(
             now=requested_at,
         )
     except OAuthError as error:
-        _alarm_if_nothing_works(pending.integration, error, clock, actor)
+        own_client = parties is not None and parties.spec.asks_credentials
+        _alarm_if_nothing_works(pending.integration, error, clock, actor, own_client=own_client)
         raise FlowFailed.by(error) from error
     parties, metadata = after_answer(parties, pending.integration, told, answer)
     account = _account(parties, answer)
@@ -205,10 +207,12 @@ def _exchange(
         raise
 
 
-def _alarm_if_nothing_works(integration: Integration, error: OAuthError, clock: Clock, actor: Actor) -> None:
+def _alarm_if_nothing_works(
+    integration: Integration, error: OAuthError, clock: Clock, actor: Actor, *, own_client: bool
+) -> None:
     """A client refused on the first connect is misconfigured. Where tokens exist, they are judged by their renewal."""
     at_token_endpoint = error.status is not None
-    if not at_token_endpoint or not refuses_client(error):
+    if not at_token_endpoint or not refuses_client(error, own_client=own_client):
         return
     with transaction.atomic():
         if not Token.objects.filter(connection__integration=integration).exists():
@@ -243,14 +247,15 @@ def _unchanged_parties(pending: PendingAuthorization) -> tuple[Parties, str | No
 
 def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
     """Whose account it is, for display. Not knowing it never fails a connect."""
-    if not parties.server.userinfo_endpoint:
-        return parties.provider.account_from(answer.extra) or None
-    try:
-        userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
-    except OAuthError as error:
-        logger.info("Whose account it is could not be asked: %s", error.code)
-        userinfo = {}
-    account = parties.provider.account_from(userinfo) or parties.provider.account_from_token(answer.extra)
+    told: dict[str, object] = {}
+    if parties.server.userinfo_endpoint:
+        try:
+            told = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
+        except OAuthError as error:
+            logger.info("Whose account it is could not be asked: %s", error.code)
+        account = parties.provider.account_from(told) or parties.provider.account_from_token(answer.extra)
+    else:
+        account = parties.provider.account_from(answer.extra)
     tokens = [token for token in (answer.access_token, answer.refresh_token) if token and len(token) >= SHORTEST_TOKEN]
     if any(token in text for text in account.values() for token in tokens):
         return None  # it is shown to everybody
@@ -260,13 +265,15 @@ def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
 def _check_account(
     pending: PendingAuthorization, parties: Parties, answer: TokenResponse, account: dict[str, str] | None
 ) -> str:
-    """A member is warned when another account than before was connected; a link is refused. Raises FlowFailed."""
-    known = pending.connection.account.get("id") if pending.connection is not None else None
-    if not known or not account or account.get("id") in (None, "", known):
+    """A member is warned when another account than before was connected; a link is refused unless its maker agreed.
+
+    Raises FlowFailed.
+    """
+    before = pending.connection.account if pending.connection is not None else {}
+    if not is_another_account(before, account):
         return ""
-    if pending.connect_link_id is None:
-        before = pending.connection.account.get("label") or known if pending.connection is not None else known
-        return f"This is another account than before: it was {before}."
+    if pending.connect_link is None or pending.connect_link.confirm_account_change:
+        return f"This is another account than before: it was {account_name(before)}."
     revoke_secrets(parties, TokenSecrets(answer.access_token, answer.refresh_token))
     raise FlowFailed("account_differs")
 
@@ -301,16 +308,15 @@ def _use_link_up(pending: PendingAuthorization, granted: Granted, used_at: datet
         raise FlowFailed("link_used")
     if pending.connection_id is not None:
         return  # judged before: it was there when the person left
+    if pending.connect_link is not None and pending.connect_link.confirm_account_change:
+        return
     made = Connection.objects.filter(
         integration_id=pending.integration_id, name=pending.connection_name, token__isnull=False
     ).first()
-    if made is not None and not _is_same_account(made, granted.account):
+    if made is not None and not (
+        made.account and granted.account and not is_another_account(made.account, granted.account)
+    ):
         raise FlowFailed("account_differs")
-
-
-def _is_same_account(connection: Connection, account: Mapping[str, str] | None) -> bool:
-    known = connection.account.get("id")
-    return bool(known and account and account.get("id") == known)
 
 
 def _actor(pending: PendingAuthorization, reference: uuid.UUID) -> Actor:

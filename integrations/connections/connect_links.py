@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -13,34 +13,23 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from integrations.connections.choices import (
+    ALL_SCOPES,
+    ChosenScopes,
+    check_choices,
+    definition_for,
+    stored_parameters,
+    with_stored,
+)
 from integrations.connections.errors import FlowRefused, LinkGone
-from integrations.models import ConnectLink, GrantType, Integration
+from integrations.models import Connection, ConnectLink, GrantType, Integration
 from integrations.providers.base import ProviderSpec
-from integrations.providers.parameters import admin_parameters, connection_parameters, without_config_values
-from integrations.providers.registry import ProviderNotFound, find_spec
-from integrations.providers.rendering import ParameterRefused, check_value
-from integrations.providers.scope_rules import ScopesRefused, check_connection_scopes
 from integrations.providers.setup import is_configured
 from workspaces.api_keys import effective_scopes
 from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import ActorKind, ApiKey, Membership, Workspace
 from workspaces.return_urls import permits
 from workspaces.roles import KeyScope, Permission, permissions_of
-
-MAX_NAME_LENGTH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenScopes:
-    """What a connection asks for differently: a choice among the provider's own (None: all of them), and more."""
-
-    scopes: Sequence[str] | None = None
-    additional: tuple[str, ...] = ()
-
-    @property
-    def stored_scopes(self) -> list[str] | None:
-        """As the column holds it."""
-        return None if self.scopes is None else list(self.scopes)
 
 
 def digest(secret: str) -> str:
@@ -53,18 +42,28 @@ def create_connect_link(
     *,
     connection_name: str = "default",
     parameters: Mapping[str, Any] | None = None,
-    scopes: Sequence[str] | None = None,
-    additional_scopes: Sequence[str] = (),
+    chosen: ChosenScopes = ALL_SCOPES,
     return_url: str = "",
+    confirm_account_change: bool = False,
     actor: Actor,
     now: datetime | None = None,
 ) -> tuple[str, ConnectLink]:
-    """Make a link that lives 24 hours; returns its URL, which is shown once, and the row. Raises FlowRefused."""
+    """Make a link that lives 24 hours; returns its URL, which is shown once, and the row. Raises FlowRefused.
+
+    What it does not decide and no existing connection has is asked from whoever uses it. `confirm_account_change` lets
+    another account take the place of the one that the connection belongs to.
+    """
     moment = now or timezone.now()
     if return_url and not permits(integration.workspace.return_urls, return_url):
         raise FlowRefused("return_url_refused")
-    chosen = ChosenScopes(scopes, tuple(additional_scopes))
-    check_request(integration, connection_name, parameters or {}, chosen)
+    check_choices(
+        check_startable(integration),
+        integration,
+        name=connection_name,
+        chosen=chosen,
+        parameters=parameters or {},
+        complete=False,
+    )
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         link = ConnectLink.objects.create(
@@ -76,6 +75,7 @@ def create_connect_link(
             scopes=chosen.stored_scopes,
             additional_scopes=list(chosen.additional),
             return_url=return_url,
+            confirm_account_change=confirm_account_change,
             created_by=actor.label[:254],
             creator_kind=actor.kind,
             creator_id=actor.id,
@@ -86,48 +86,36 @@ def create_connect_link(
     return f"{integration.workspace.connect_base_url}/connect/{token}/", link
 
 
-def check_request(integration: Integration, name: str, parameters: Mapping[str, Any], chosen: ChosenScopes) -> None:
-    """Refuse what can never become a connection, before anybody is sent to a provider. Raises FlowRefused."""
-    try:
-        spec = find_spec(integration.workspace, integration.provider_id)
-    except ProviderNotFound as error:
-        raise FlowRefused("provider_missing") from error
+def check_startable(integration: Integration) -> ProviderSpec:
+    """The definition, where a person could be sent to the provider. Raises FlowRefused."""
+    spec = definition_for(integration)
     if integration.grant_type != GrantType.AUTHORIZATION_CODE:
         raise FlowRefused("wrong_grant_type")
     if not is_configured(spec, integration):
         raise FlowRefused("not_configured")
-    check_name(name)
-    check_scopes(spec, integration.grant_type, chosen)
-    try:
-        _check_parameters(spec.under(integration.grant_type), parameters)
-    except ParameterRefused as error:
-        raise FlowRefused("parameter_refused", error.message, "Correct the parameters.") from error
+    return spec
 
 
-def check_name(name: str) -> None:
-    """Raise FlowRefused unless a connection may be called so."""
-    if not name.strip() or len(name) > MAX_NAME_LENGTH:
-        raise FlowRefused("invalid_name", f"A connection's name has 1 to {MAX_NAME_LENGTH} characters.", "Change it.")
+@dataclass(frozen=True, slots=True)
+class LinkChoices:
+    """What is decided for whoever uses a link: by the link, else by the connection that it reconnects."""
+
+    connection: Connection | None
+    chosen: ChosenScopes
+    values: dict[str, Any] = field(repr=False)
+
+    def scopes(self, spec: ProviderSpec, link: ConnectLink) -> tuple[str, ...]:
+        """What the provider will be asked for."""
+        return self.chosen.requested(spec, link.integration)
 
 
-def check_scopes(spec: ProviderSpec, grant_type: str, chosen: ChosenScopes) -> None:
-    """Raise FlowRefused unless the provider's rules let a connection have these."""
-    try:
-        check_connection_scopes(spec, grant_type, chosen.scopes, chosen.additional)
-    except ScopesRefused as error:
-        raise FlowRefused("scope_refused", str(error), "Change the scopes of this connection.") from error
-
-
-def _check_parameters(spec: ProviderSpec, parameters: Mapping[str, Any]) -> None:
-    """Those given have to fit; those missing may still be asked for."""
-    known = {parameter.key: parameter for parameter in connection_parameters(spec)}
-    decides_host = {parameter.key for parameter in admin_parameters(spec)}
-    for key, value in without_config_values(spec, parameters).items():
-        if key in decides_host:
-            raise ParameterRefused(key, f"“{key}” decides which host is called: an admin sets it on the integration.")
-        if key not in known:
-            raise ParameterRefused(key, f"The provider has no parameter “{key}”.")
-        check_value(known[key], value)
+def choices_of_link(link: ConnectLink, spec: ProviderSpec) -> LinkChoices:
+    """Everything that the link leaves no choice about. Raises FlowRefused when no key opens a stored value."""
+    integration = link.integration
+    connection = Connection.objects.filter(integration=integration, name=link.connection_name).first()
+    chosen = ChosenScopes.of(connection, spec).but(link.scopes, link.additional_scopes or None)
+    values = with_stored(spec, integration.readable_parameters, stored_parameters(connection), stored_parameters(link))
+    return LinkChoices(connection, chosen, values)
 
 
 def find_link(token: str, now: datetime | None = None, *, of: Workspace | None = None) -> ConnectLink:

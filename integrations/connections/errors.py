@@ -26,6 +26,7 @@ __all__ = [
     "sentence",
 ]
 
+NAME_TAKEN = "Another connection of this integration has this name. Choose a different one."
 NOT_CONNECTED = "not_connected"
 RECONNECT_REQUIRED = "reconnect_required"
 MISCONFIGURED = "misconfigured"
@@ -130,10 +131,11 @@ _OURS: dict[str, tuple[str, str]] = {
         "The provider, its client credentials or the redirect host were changed while you were at the consent page.",
         _AGAIN,
     ),
+    "connected_meanwhile": ("Somebody connected it meanwhile. Nothing was changed.", "Open it and try again."),
     "connection_gone": ("The connection was deleted while you were at the consent page.", _AGAIN),
     "account_differs": (
         "You consented with another account than the one this connection belongs to.",
-        "Sign in at the provider with the first account, or ask for a link to a new connection.",
+        "Sign in at the provider with the first account, or ask for a link that lets another one take its place.",
     ),
     "not_stored": (
         "The provider granted access, but the database could not be reached to store it.",

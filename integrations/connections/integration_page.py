@@ -12,11 +12,11 @@ from uuid import UUID
 from django.http import Http404
 from django.urls import reverse
 
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.status import StatusExplanation, explain, integration_status
 from integrations.models import Connection, ConnectionStatus, GrantType, Integration
 from integrations.providers.base import ProviderSpec
 from integrations.providers.client_keys import public_keys
-from integrations.providers.oauth_provider import provider_for
 from integrations.providers.registration import with_discovered
 from integrations.providers.registry import ProviderNotFound, find_spec
 from workspaces.http import WorkspaceRequest
@@ -85,11 +85,10 @@ class IntegrationPage:
         """The grant type that the provider supports besides this one."""
         return next((grant for grant in self.spec.grant_types if grant != self.grant_type), None)
 
-    @property
-    def effective_scopes(self) -> tuple[str, ...]:
-        """What a connect asks for today, base scopes first."""
-        additional = self.integration.additional_scopes if self.integration else ()
-        return provider_for(self.spec, self.grant_type).effective_scopes(integration_additional=additional)
+    def needed_scopes(self, connection: Connection | None) -> tuple[str, ...]:
+        """What connecting (again) asks for today, base scopes first."""
+        integration = self.integration or Integration(grant_type=self.grant_type)
+        return ChosenScopes.of(connection, self.spec).requested(self.spec, integration)
 
     def find(self, connection_id: UUID) -> Connection:
         """The connection with this id. Raises Http404 when this integration has none."""
@@ -121,6 +120,10 @@ class IntegrationPage:
         if status == ConnectionStatus.NOT_CONFIGURED:
             label = "Set up" if Permission.INTEGRATION_MANAGE in can else "View"
             return NextStep(label, self.url("configuration"), "settings")
+        if status == ConnectionStatus.MISCONFIGURED and subject and self.spec.asks_credentials:
+            if Permission.CONNECTION_USE in can:
+                return NextStep("Check connection", self.url("connection_edit", connection_id=subject.pk), "pencil")
+            return NextStep("View", self.url("connection", connection_id=subject.pk), "eye")
         if status == ConnectionStatus.MISCONFIGURED:
             label = "Check configuration" if Permission.INTEGRATION_MANAGE in can else "View configuration"
             return NextStep(label, self.url("configuration"), "settings-exclamation")

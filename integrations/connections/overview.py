@@ -26,26 +26,40 @@ class Headline:
     is_near: bool = False  # the time of day says enough
 
 
-def shown_parameters(spec: ProviderSpec, connection: Connection) -> list[tuple[str, str]]:
-    """Label and value of the connection's own parameters. A password's value is never shown; nor is one of a
-    parameter that the definition no longer has, which may have been a password.
+def shown_parameters(spec: ProviderSpec, connection: Connection, *, passwords: bool = True) -> list[tuple[str, str]]:
+    """Label and value of the connection's own parameters. Of a password it is said at most that there is one; a
+    parameter that the definition no longer has may have been a password.
     """
     values = connection.readable_parameters
     return [
         (parameter.label, "stored" if parameter.type == "password" else str(values[parameter.key]))
         for parameter in spec.parameters
-        if values.get(parameter.key)
+        if values.get(parameter.key) and (passwords or parameter.type != "password")
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeRow:
-    """One scope: what it is for, whether it is always asked, whether it was granted."""
+    """One scope: what it is for, and whether it is needed now, was requested then, and was granted."""
 
     name: str
     description: str
     base: bool
-    state: str  # granted, missing (asked and not granted), new (needed now, not asked then)
+    needed: bool
+    requested: bool
+    granted: bool
+
+    @property
+    def state(self) -> str:
+        """granted; missing (asked and not granted), new (not asked then); unused: not granted and not needed."""
+        if self.granted:
+            return "granted"
+        return "unused" if not self.needed else "missing" if self.requested else "new"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a person would have to consent to it."""
+        return self.state in ("missing", "new")
 
     @property
     def stem(self) -> str:
@@ -62,19 +76,29 @@ class ScopeRow:
 
 @dataclass(frozen=True, slots=True)
 class ScopeTable:
-    """Requested, granted and needed scopes side by side."""
+    """Needed, requested and granted scopes side by side; the order in which they were granted means nothing."""
 
     rows: tuple[ScopeRow, ...]
 
     @property
+    def needed(self) -> int:
+        """How many are needed now."""
+        return sum(row.needed for row in self.rows)
+
+    @property
     def granted(self) -> int:
-        """How many were granted."""
-        return sum(row.state == "granted" for row in self.rows)
+        """How many of those were granted."""
+        return sum(row.needed and row.granted for row in self.rows)
 
     @property
     def open(self) -> int:
         """How many are needed and not granted."""
-        return len(self.rows) - self.granted
+        return sum(row.is_open for row in self.rows)
+
+    @property
+    def drifted(self) -> int:
+        """How many of those nobody was asked for yet."""
+        return sum(row.state == "new" for row in self.rows)
 
     @property
     def first(self) -> tuple[ScopeRow, ...]:
@@ -95,16 +119,19 @@ def scope_table(
     base = set(spec.base_scopes(grant_type))
     requested = connection.requested_scopes if connection else []
     granted = set(connection.granted_scopes) if connection else set()
+    needed = list(needed)
     rows = [
         ScopeRow(
             name,
             known.get(name, ""),
-            name in base,
-            "granted" if name in granted else "missing" if name in requested else "new",
+            base=name in base,
+            needed=name in needed,
+            requested=name in requested,
+            granted=name in granted,
         )
-        for name in dict.fromkeys([*requested, *needed, *sorted(granted)])
+        for name in dict.fromkeys([*needed, *requested, *sorted(granted)])
     ]
-    return ScopeTable(tuple(sorted(rows, key=lambda row: (row.state == "granted", not row.base))))
+    return ScopeTable(tuple(sorted(rows, key=lambda row: (not row.is_open, not row.needed, not row.base))))
 
 
 def token_of(connection: Connection | None) -> Token | None:

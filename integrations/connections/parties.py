@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -137,14 +137,3 @@ def parameters_of(connection: Connection | None) -> dict[str, object]:
         return connection.parameters if connection is not None else {}
     except SealError as error:
         raise ConfigurationRefused("undecryptable") from error
-
-
-def scopes_to_request(
-    parties: Parties, integration: Integration, additional: Sequence[str], chosen: Sequence[str] | None = None
-) -> tuple[str, ...]:
-    """What is asked for today: the definition's (or those chosen among them), the integration's, the connection's."""
-    # A choice made while the provider allowed one does not outlive that.
-    chosen = chosen if parties.spec.allow_scope_customization else None
-    return parties.provider.effective_scopes(
-        integration_additional=integration.additional_scopes, connection_additional=additional, chosen=chosen
-    )

@@ -2,7 +2,8 @@
 
 dead grant          a person must consent again; no automatic call ever again
 client refused      one alarm for the integration; its siblings wait for an hourly probe or corrected credentials
-refused for one     what this connection asks for is refused: it alone is misconfigured, tried again hourly
+refused for one     what this connection asks for is refused, or a client of its own: it alone is misconfigured, tried
+                    again hourly
 throttled           Retry-After binds the token endpoint and client, forced calls too
 outage, transient,  degraded: the valid token is served on, backoff
 malformed
@@ -57,17 +58,27 @@ class Verdict:
     due_at: datetime | None
 
 
-def refuses_client(error: OAuthError) -> bool:
-    """Whether the provider refuses the client itself, for every connection of the integration."""
-    return isinstance(error, ClientRefused) and error.code not in CONNECTION_LEVEL_CODES
+def refuses_client(error: OAuthError, *, own_client: bool = False) -> bool:
+    """Whether the provider refuses the client itself, for every connection of the integration.
+
+    `own_client`: the connection brought its client along, so that its siblings have others.
+    """
+    return isinstance(error, ClientRefused) and error.code not in CONNECTION_LEVEL_CODES and not own_client
 
 
-def judge(error: OAuthError, *, attempts: int, now: datetime, rng: random.Random = schedule.SYSTEM_RANDOM) -> Verdict:
+def judge(
+    error: OAuthError,
+    *,
+    attempts: int,
+    now: datetime,
+    own_client: bool = False,
+    rng: random.Random = schedule.SYSTEM_RANDOM,
+) -> Verdict:
     """The policy of an error's class. `attempts` counts failures in a row, this one included."""
     probe_at = now + schedule.PROBE_EVERY
     if isinstance(error, DeadGrant):
         return Verdict(ConnectionState.RECONNECT_REQUIRED, None)
-    if refuses_client(error):
+    if refuses_client(error, own_client=own_client):
         return Verdict(None, probe_at)
     if isinstance(error, ClientRefused | ConfigurationRefused):
         return Verdict(ConnectionState.MISCONFIGURED, probe_at)
@@ -93,6 +104,7 @@ def apply_failure(
     *,
     now: datetime,
     pause_key: str = "",
+    own_client: bool = False,
     actor: Actor = WORKER,
     rng: random.Random = schedule.SYSTEM_RANDOM,
 ) -> bool:
@@ -111,23 +123,26 @@ def apply_failure(
         schedule_row = TokenSchedule.objects.filter(pk=connection.pk)
         schedule_row.update(attempts=F("attempts") + 1, last_attempt_at=now, lease_id=None, lease_until=None)
         attempts = schedule_row.values_list("attempts", flat=True).get()
-        verdict = judge(error, attempts=attempts, now=now, rng=rng)
+        verdict = judge(error, attempts=attempts, now=now, own_client=own_client, rng=rng)
         schedule_row.update(refresh_due_at=verdict.due_at)
         current = Connection.objects.select_related("integration").get(pk=connection.pk)
-        if refuses_client(error):
+        for_all = refuses_client(error, own_client=own_client)
+        if for_all:
             refuse_client(current.integration, error, now=now, actor=actor)
-        _mark_failed(current, verdict, error, now=now, actor=actor)
+        _mark_failed(current, verdict, error, now=now, actor=actor, tell=not for_all)
     return True
 
 
-def _mark_failed(connection: Connection, verdict: Verdict, error: OAuthError, *, now: datetime, actor: Actor) -> None:
-    """Write the error and, when it is news, its event."""
+def _mark_failed(
+    connection: Connection, verdict: Verdict, error: OAuthError, *, now: datetime, actor: Actor, tell: bool
+) -> None:
+    """Write the error and, when it is news that nobody was told yet, its event."""
     is_news = connection.last_error_code != error.code or verdict.state not in (None, connection.state)
     if verdict.state is not None:
         connection.state = verdict.state
     note_error(connection, error, now)
     connection.save(update_fields=["state", "updated_at", *ERROR_FIELDS])
-    if not is_news or refuses_client(error):
+    if not (is_news and tell):
         return
     dead = verdict.state == ConnectionState.RECONNECT_REQUIRED
     record(

@@ -252,6 +252,7 @@ def settle(
             error,
             now=clock.now(),
             pause_key=job.parties.pause_key,
+            own_client=job.parties.spec.asks_credentials,
             actor=actor,
             rng=rng,
         )

@@ -21,9 +21,10 @@ from django.db.models import Q
 
 from integrations.clock import Clock
 from integrations.connections import schedule
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.errors import message_of, sentence
 from integrations.connections.lease import Lease, release
-from integrations.connections.parties import Parties, after_answer, parties_of, scopes_to_request, type_Specs
+from integrations.connections.parties import Parties, after_answer, parties_of, type_Specs
 from integrations.connections.policies import ERROR_FIELDS, apply_failure, clear_error, recover_integration
 from integrations.crypto import SealError
 from integrations.models import (
@@ -209,7 +210,7 @@ def _hold_for_refused_client(connection: Connection, lease: Lease, now: datetime
 def _scopes(connection: Connection, parties: Parties) -> tuple[str, ...]:
     if connection.integration.grant_type != GrantType.CLIENT_CREDENTIALS:
         return ()  # a refresh without scopes keeps what was granted (RFC 6749 §6)
-    return scopes_to_request(parties, connection.integration, connection.additional_scopes, connection.scopes)
+    return ChosenScopes.of(connection, parties.spec).requested(parties.spec, connection.integration)
 
 
 # --- the call -------------------------------------------------------------------------------------------

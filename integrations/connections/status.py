@@ -86,11 +86,16 @@ def _words(
     """Cause, the label of the next step, and the next step as a sentence."""
     if status == ConnectionStatus.NOT_CONFIGURED:
         return (
-            "No client credentials are saved.",
+            "No client credentials are saved." if not spec.asks_credentials else "The integration is not set up.",
             "Set up",
-            f"Register an app at {spec.name} and enter its client ID and client secret.",
+            f"Register an app at {spec.name} and enter its client ID and client secret."
+            if not spec.asks_credentials
+            else "Save it; client ID and client secret are asked with each connection.",
         )
     if status == ConnectionStatus.CONFIGURED:
+        if spec.asks_credentials:
+            label = "Connect with OAuth" if needs_person else "Fetch token"
+            return "The integration is set up; there is no connection with a token.", label, "Make a connection."
         if needs_person:
             cause = "The client credentials are saved; nobody has connected an account."
             return cause, "Connect with OAuth", f"Connect and consent at {spec.name}."
@@ -103,7 +108,7 @@ def _words(
         code = _code(integration, connection)
         words = describe_code(code) if code else describe_code("invalid_client")
         step = f"{words.next_step} {_MEANWHILE}" if _token(connection) is not None else words.next_step
-        return words.happened, "Check configuration", step
+        return words.happened, "Check connection" if spec.asks_credentials else "Check configuration", step
     code = connection.last_error_code if connection is not None else ""
     happened = describe_code(code).happened if code else "The token has expired and cannot be renewed by itself."
     if not needs_person:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
+from integrations.connections.accounts import account_name, is_another_account
 from integrations.connections.parties import Parties
 from integrations.connections.policies import ERROR_FIELDS, clear_error, recover_integration
 from integrations.connections.renewal import due_at_for, issued_token, save_extra
@@ -61,6 +62,7 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
         name=granted.name,
         is_default=not Connection.objects.filter(integration=integration, is_default=True).exists(),
     )
+    before = connection.account
     issued = issued_token(granted.answer, granted.requested_at)
     is_new = connection._state.adding
     if not is_new:
@@ -79,7 +81,9 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
         },
     )
     recover_integration(Integration.objects.get(pk=integration.pk), now=now, actor=actor)
-    detail = {"scopes": list(connection.granted_scopes), "account": connection.account.get("label", "")}
+    detail = {"scopes": list(connection.granted_scopes), "account": account_name(connection.account)}
+    if is_another_account(before, connection.account):
+        detail["account_before"] = account_name(before)
     record(integration.workspace_id, AuditAction.CONNECTION_CONNECTED, actor, target=connection, detail=detail)
     return connection
 
@@ -123,6 +127,7 @@ _FILLED = (
     "connected_at",
     "connected_by",
     "account",
+    "previous_account",
     "updated_at",
     *ERROR_FIELDS,
 )
@@ -141,5 +146,12 @@ def _fill(connection: Connection, granted: Granted, now: datetime, actor: Actor)
     connection.connected_at = now
     connection.connected_by = actor.label[:254]
     if granted.account is not None:
+        connection.previous_account = _replaced(connection, granted.account)
         connection.account = dict(granted.account)
     clear_error(connection)
+
+
+def _replaced(connection: Connection, account: Mapping[str, str]) -> dict[str, str]:
+    """The account that this one takes the place of; the first one, while nobody has said that it was meant."""
+    before: dict[str, str] = connection.previous_account or connection.account
+    return before if is_another_account(before, account) else {}

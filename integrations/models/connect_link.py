@@ -22,6 +22,8 @@ class ConnectLink(WithParameters):
     connection_name = models.CharField(max_length=100, default="default")
     scopes = models.JSONField(null=True)  # as Connection.scopes
     additional_scopes = models.JSONField(default=list)
+    # Whether another account may take the place of the one that the connection belongs to.
+    confirm_account_change = models.BooleanField(default=False, db_default=False)
     return_url = models.URLField(max_length=2000, blank=True)
     browser_hash = models.CharField(max_length=64, blank=True, editable=False)
     created_by = models.CharField(max_length=254, blank=True, editable=False)

@@ -56,6 +56,8 @@ class Connection(WithParameters):
     granted_scopes = models.JSONField(default=list)
     # {"id": …, "label": …}: display only, never trusted for access.
     account = models.JSONField(default=dict)
+    # The account that another one took the place of, until somebody says that this was meant.
+    previous_account = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
     # What the provider's answers said besides the token and its definition keeps (an instance's host); not secret.
     metadata = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
     connected_at = models.DateTimeField(null=True, editable=False)

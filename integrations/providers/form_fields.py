@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django import forms
 
 from integrations.providers.base import ClientAuth, Parameter
+from integrations.providers.rendering import missing_words
 from workspaces.widgets import SecretInput
 
 MONO = {"class": "g-mono", "autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
@@ -40,16 +42,38 @@ def tail_of(secret: str) -> str:
     return secret[-TAIL:] if len(secret) >= SHORTEST_SECRET_WITH_TAIL else ""
 
 
-def parameter_field(parameter: Parameter, *, required: bool, help_text: str = "") -> forms.Field:
-    """The form field of a provider's {{parameter}}."""
-    words = help_text or parameter.help or f"Fills {{{{{parameter.key}}}}} in the provider’s addresses."
-    attrs = {**MONO, "placeholder": parameter.placeholder}
+class OpenChoiceField(forms.ChoiceField):
+    """A choice that the verb judges, whose words the API has too."""
+
+    def validate(self, value: Any) -> None:
+        """Only whether there is one."""
+        forms.Field.validate(self, value)
+
+
+class OpenMultipleChoiceField(forms.MultipleChoiceField):
+    """The same for several."""
+
+    def validate(self, value: Any) -> None:
+        """Only whether there is one, where one is needed."""
+        forms.Field.validate(self, value)
+
+
+def parameter_field(
+    parameter: Parameter, *, required: bool, help_text: str | None = None, blank_choice: str = "Ask for each connection"
+) -> forms.Field:
+    """The form field of a provider's {{parameter}}; without a help text, with one for whoever knows the definition."""
+    own: dict[str, Any] = {
+        "label": parameter.label,
+        "required": required,
+        "help_text": f"Fills {{{{{parameter.key}}}}} in the provider’s addresses." if help_text is None else help_text,
+        "error_messages": {"required": missing_words(parameter)},
+    }
     if parameter.type == "dropdown":
         choices = [(option, option) for option in parameter.options]
-        blank = [] if required else [("", "Ask for each connection")]
-        return forms.ChoiceField(label=parameter.label, choices=[*blank, *choices], required=required, help_text=words)
+        return OpenChoiceField(choices=[("", "Choose one" if required else blank_choice), *choices], **own)
+    attrs = {**MONO, "placeholder": parameter.placeholder}
     widget = SecretInput(attrs) if parameter.type == "password" else forms.TextInput(attrs)
-    return forms.CharField(label=parameter.label, required=required, help_text=words, widget=widget)
+    return forms.CharField(widget=widget, strip=False, **own)
 
 
 def add_errors(form: forms.Form, errors: Mapping[str, Iterable[str]]) -> None:

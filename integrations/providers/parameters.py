@@ -90,6 +90,20 @@ def integration_parameters(spec: ProviderSpec) -> tuple[Parameter, ...]:
     return tuple(p for p in spec.parameters if p.key != CLIENT_ID and p.type != "password")
 
 
+def open_parameters(spec: ProviderSpec, integration_values: Mapping[str, object]) -> tuple[Parameter, ...]:
+    """What each connection has to bring: neither the integration nor the definition has a value for it."""
+    given = _shared_values(spec, integration_values)
+    return tuple(p for p in connection_parameters(spec) if not (given.get(p.key) or p.default or p.optional))
+
+
+def public_parameters(spec: ProviderSpec, values: Mapping[str, object]) -> dict[str, str]:
+    """The values that may be shown. Not those of a parameter that the definition no longer has: it may have been a
+    password.
+    """
+    shown = (p for p in spec.parameters if p.type != "password" and p.key not in (CLIENT_ID, CLIENT_SECRET))
+    return {parameter.key: str(values[parameter.key]) for parameter in shown if values.get(parameter.key)}
+
+
 def parameter_values(
     spec: ProviderSpec,
     integration_values: Mapping[str, object],
@@ -133,15 +147,51 @@ def refuse_foreign_parameters(
     spec: ProviderSpec, given: Mapping[str, object], integration_values: Mapping[str, object]
 ) -> None:
     """Raise ParameterRefused for a value of no parameter, or of one that an admin sets."""
+    for key, sentence in _foreign_parameters(spec, given, integration_values).items():
+        raise ParameterRefused(key, sentence)
+
+
+def parameter_errors(
+    spec: ProviderSpec,
+    given: Mapping[str, object],
+    integration_values: Mapping[str, object],
+    *,
+    complete: bool,
+) -> dict[str, str]:
+    """What is wrong with the values given for a connection, a sentence by key; `complete` names missing ones too.
+
+    Values given for a config value are ignored.
+    """
+    given = without_config_values(spec, given)
+    errors = _foreign_parameters(spec, given, integration_values)
+    missing = {parameter.key for parameter in open_parameters(spec, integration_values)} if complete else set()
+    for parameter in spec.parameters:
+        value = given.get(parameter.key)
+        if parameter.key in errors or not (value or parameter.key in missing):
+            continue
+        try:
+            check_value(parameter, value)
+        except ParameterRefused as refused:
+            errors[parameter.key] = refused.message
+    return errors
+
+
+def _foreign_parameters(
+    spec: ProviderSpec, given: Mapping[str, object], integration_values: Mapping[str, object]
+) -> dict[str, str]:
     admins = {parameter.key for parameter in admin_parameters(spec)}
     known = {parameter.key for parameter in spec.parameters}
+    errors: dict[str, str] = {}
     for key in given:
-        if key not in known:
-            raise ParameterRefused(key, f"{spec.name} has no parameter “{key[:50]}”. Remove it.")
-        if key in admins and given[key] != integration_values.get(key):
-            raise ParameterRefused(
-                key, f"“{key}” decides which host is called: an admin sets it in the integration's configuration."
+        if key not in known and key in (CLIENT_ID, CLIENT_SECRET):
+            errors[key] = (
+                f"{spec.name} has one client for all connections: its ID and secret are saved on the integration."
             )
+        elif key not in known:
+            errors[key] = f"{spec.name} has no parameter “{key[:50]}”. Remove it."
+        elif key in admins and given[key] != integration_values.get(key):
+            errors[key] = f"“{key}” decides which host is called: an admin sets it in the integration's configuration."
+    return errors
 
 
 def with_helper_values(

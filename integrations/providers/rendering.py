@@ -82,10 +82,15 @@ def check_template(template: str) -> None:
         raise TemplateRefused("Write the port out: a placeholder cannot stand for it.")
 
 
+def missing_words(parameter: Parameter) -> str:
+    """What is said of a parameter without a value."""
+    return f"Enter a value for {parameter.label}."
+
+
 def check_value(parameter: Parameter, value: object) -> str:
     """The value as text, if it fits its parameter over its whole length. Raises ParameterRefused."""
     if not isinstance(value, str) or not value:
-        raise ParameterRefused(parameter.key, f"Enter a value for {parameter.label}.")
+        raise ParameterRefused(parameter.key, missing_words(parameter))
     limit = MAX_CREDENTIAL_LENGTH if parameter.key in (CLIENT_ID, CLIENT_SECRET) else MAX_VALUE_LENGTH
     if len(value) > limit:
         raise ParameterRefused(parameter.key, f"{parameter.label} has more than {limit} characters.")

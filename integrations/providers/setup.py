@@ -27,6 +27,7 @@ from workspaces.models import Workspace
 _CLIENT_ERROR_FIELDS = ("client_error_code", "client_error_message", "client_error_at", "next_probe_at")
 _STOPPED = (ConnectionState.MISCONFIGURED, ConnectionState.DEGRADED)
 _SECRET_AGAIN = "Enter the client secret again: the stored one is not sent to another host."  # noqa: S105 # words
+_PER_CONNECTION = "asks for client ID and client secret with each connection: leave them out here."
 _KEY_MISSING = "Upload the JSON key of the service account, or paste it."
 MAX_CLIENT_ID_LENGTH = 512
 MAX_CLIENT_SECRET_LENGTH = 4096
@@ -61,7 +62,8 @@ def knows_endpoints(spec: ProviderSpec, integration: Integration | None) -> bool
 def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
     """Whether client credentials are saved: a client id, with the secret or key that its authentication needs.
 
-    A provider whose endpoints are discovered for each workspace needs those, too.
+    A provider whose endpoints are discovered for each workspace needs those, too. Where each connection brings its own
+    client, there is nothing to save.
     """
     if integration is None or not knows_endpoints(spec, integration):
         return False
@@ -79,7 +81,7 @@ def is_configured(spec: ProviderSpec, integration: Integration | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Setup:
-    client_id: str
+    client_id: str | None  # None keeps
     client_secret: str | None  # None keeps
     clear_client_secret: bool
     additional_scopes: list[str]
@@ -92,7 +94,7 @@ def save_integration(
     spec: ProviderSpec,
     grant_type: str,
     *,
-    client_id: str,
+    client_id: str = "",
     client_secret: str | None = None,
     clear_client_secret: bool = False,
     additional_scopes: Sequence[str] = (),
@@ -103,11 +105,11 @@ def save_integration(
     """Save an integration, new or not. Raises InvalidSetup with every error that was found.
 
     A client secret of None or "" keeps the stored one; clearing it is explicit. White space around id and secret is
-    dropped: it comes from copying. Where a service account's JSON key takes the secret's place, the client id is the
-    key's `client_email`, whatever `client_id` says. A parameter that decides the host is changed only together with the
-    client secret, and tokens from the old host are forgotten. Changed credentials end the pause of a refused client,
-    and what waited for it is due at once. The first time that the client authentication is private_key_jwt a key is
-    made; it stays when another one is chosen.
+    dropped: it comes from copying. Where each connection brings credentials of its own, none are taken here; where a
+    service account's JSON key takes the secret's place, the client id is the key's `client_email`, whatever `client_id`
+    says. A parameter that decides the host is changed only together with the client secret, and tokens from the old
+    host are forgotten. Changed credentials end the pause of a refused client, and what waited for it is due at once.
+    The first time that the client authentication is private_key_jwt a key is made; it stays when another is chosen.
     """
     spec = spec.under(grant_type)
     setup = _read_setup(
@@ -187,16 +189,27 @@ def _read_setup(
         if token_endpoint_auth_method:
             _collect(errors, "token_endpoint_auth_method", "Leave it out: an assertion signed with the key is sent.")
     else:
-        if client_id or not spec.asks_credentials:
+        if spec.asks_credentials:
+            for field, sent in (("client_id", client_id), ("client_secret", secret)):
+                _collect(errors, field, f"{spec.name} {_PER_CONNECTION}" if sent else "")
+        else:
             _collect(errors, "client_id", _client_id_problem(client_id))
-        _collect(errors, "client_secret", _client_secret_problem(secret, clear=clear_client_secret))
+            _collect(errors, "client_secret", _client_secret_problem(secret, clear=clear_client_secret))
         problem = _auth_method_problem(spec, grant_type, token_endpoint_auth_method)
         _collect(errors, "token_endpoint_auth_method", problem)
     scopes = _read_scopes(spec, grant_type, additional_scopes, errors)
     values = None if parameters is None else _read_parameters(spec, grant_type, parameters, errors)
     if errors:
         raise InvalidSetup(errors)
-    return _Setup(client_id, secret or None, clear_client_secret, scopes, values, token_endpoint_auth_method)
+    # What is stored from before the definition asked for them per connection stays, unused.
+    return _Setup(
+        None if spec.asks_credentials else client_id,
+        secret or None,
+        clear_client_secret,
+        scopes,
+        values,
+        token_endpoint_auth_method,
+    )
 
 
 def _read_key(spec: ProviderSpec, text: str, clear: bool, errors: dict[str, list[str]]) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from integrations.providers.form_fields import (
     split_lines,
     tail_of,
 )
-from integrations.providers.parameters import admin_parameters
+from integrations.providers.parameters import admin_parameters, integration_parameters
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.service_account_key import MAX_KEY_LENGTH, KeyRefused, ServiceAccountKey
 from workspaces.widgets import SecretInput, SecretTextarea, TagsInput
@@ -85,6 +85,9 @@ class SetupForm(forms.Form):
         if grant_type == GrantType.CLIENT_CREDENTIALS:
             choices = [choice for choice in CLIENT_AUTH_CHOICES if choice[0] != ClientAuth.NONE]
             self.fields["token_endpoint_auth_method"].choices = choices  # type: ignore[attr-defined] # a ChoiceField
+        if spec.asks_credentials:
+            for name in ("client_id", "client_secret", "clear_client_secret", "confirm_client_id"):
+                self.fields.pop(name, None)
         self._add_parameters()
 
     def _add_parameters(self) -> None:
@@ -95,9 +98,9 @@ class SetupForm(forms.Form):
                 parameter,
                 required=parameter.key in deciding and not parameter.default,
                 help_text=parameter.help
-                or ("" if parameter.key in deciding else "Used for every connection. Blank: asked for each one."),
+                or (None if parameter.key in deciding else "Used for every connection. Blank: asked for each one."),
             )
-            for parameter in self.spec.parameters
+            for parameter in integration_parameters(self.spec)
         }
         for name in own:
             key = name.removeprefix(PARAMETER)
@@ -137,7 +140,7 @@ class SetupForm(forms.Form):
                 f"Another client ID breaks {_connections(self.connected)}: tokens belong to the app they were "
                 "issued to. Confirm below, or put the old one back.",
             )
-        for parameter in self.spec.parameters:
+        for parameter in integration_parameters(self.spec):
             value = cleaned.get(PARAMETER + parameter.key)
             if value:
                 try:
@@ -164,8 +167,9 @@ class SetupForm(forms.Form):
     def parameters(self) -> dict[str, str]:
         """The values after validation. Blank ones are left out, but a blank password keeps the stored one."""
         stored = self.integration.readable_parameters if self.integration else {}
-        kept = {p.key: stored.get(p.key) for p in self.spec.parameters if p.type == "password"}
-        values = {p.key: self.cleaned_data.get(PARAMETER + p.key) or kept.get(p.key) for p in self.spec.parameters}
+        own = integration_parameters(self.spec)
+        kept = {p.key: stored.get(p.key) for p in own if p.type == "password"}
+        values = {p.key: str(self.cleaned_data.get(PARAMETER + p.key) or "").strip() or kept.get(p.key) for p in own}
         return {key: str(value) for key, value in values.items() if value}
 
 
@@ -251,7 +255,7 @@ class ScopesForm(forms.Form):
     def __init__(self, *args: Any, spec: ProviderSpec, grant_type: GrantType, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.spec = spec
-        delimiter = "," if spec.scope_input_delimiter == "comma" else ""
+        delimiter = "," if spec.scope_input_delimiter == "comma" else " "
         value = self["additional_scopes"].value() or ""  # a list from the database, text from a form
         chosen = split_lines(value, spec.scope_input_delimiter) if isinstance(value, str) else value
         known = {*spec.default_scopes(grant_type), *chosen}

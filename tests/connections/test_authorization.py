@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from integrations.connections.authorization import StartedAuthorization, start_authorization
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.completion import complete_authorization
 from integrations.connections.connect_links import create_connect_link, find_link
 from integrations.connections.errors import FlowRefused, LinkGone
@@ -75,7 +76,7 @@ def test_the_browser_is_sent_with_pkce_and_a_state_that_is_stored_as_a_digest(
 
 def test_the_code_becomes_a_connection(delegated: Integration, alice: User, provider_server: ScriptedServer) -> None:
     provider_server.answer(TOKEN, json=token_answer("a", "r", scope="read", team="Acme"))
-    started = start(delegated, alice, additional_scopes=["extra"])
+    started = start(delegated, alice, chosen=ChosenScopes(None, ("extra",)))
     verifier = started.pending.code_verifier
     outcome = finish(started, alice)
     assert (outcome.ok, outcome.code) == (True, "connected")
@@ -445,7 +446,7 @@ def test_what_cannot_become_a_connection_is_refused_before_anybody_is_sent(
 
 
 @pytest.mark.parametrize(
-    "more", [{"connection_name": ""}, {"connection_name": "x" * 101}, {"additional_scopes": ["two words"]},
+    "more", [{"connection_name": ""}, {"connection_name": "x" * 101}, {"chosen": ChosenScopes(None, ("two words",))},
              {"parameters": {"nonsense": "x"}}],
 )  # fmt: skip
 def test_unfit_names_scopes_and_parameters_are_refused(
@@ -464,7 +465,7 @@ def test_a_link_connects_an_account_of_somebody_outside(
     delegated: Integration, provider_server: ScriptedServer
 ) -> None:
     provider_server.answer(TOKEN, json=token_answer())
-    url, _ = make_link(delegated, connection_name="customer-7", additional_scopes=["extra"])
+    url, _ = make_link(delegated, connection_name="customer-7", chosen=ChosenScopes(None, ("extra",)))
     token = url.removeprefix("http://localhost:8000/connect/").rstrip("/")
     link = find_link(token, NOW)
     assert token not in str(vars(link))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.testing import TestResult
 from integrations.connections.testing import test_connection as run_test
@@ -47,7 +48,7 @@ def test_a_token_is_fetched_and_stored(service: Integration, provider_server: Sc
 def test_several_connections_with_scopes_of_their_own(service: Integration, provider_server: ScriptedServer) -> None:
     provider_server.answer(TOKEN, json=token_answer(refresh_token=None))
     fetch(service)
-    second = fetch(service, name="second", additional_scopes=["extra"])
+    second = fetch(service, name="second", chosen=ChosenScopes(None, ("extra",)))
     assert (second.is_default, second.requested_scopes) == (False, ["read", "write", "extra"])
     fetch(service, connection=second)
     assert provider_server.to(TOKEN)[-1].form["scope"] == "read write extra"

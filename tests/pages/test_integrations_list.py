@@ -122,7 +122,11 @@ def test_a_viewer_sees_no_button_that_would_be_refused(sign_in: Callable[[Role],
 def test_a_new_connection_is_not_blamed_for_not_being_read(
     as_alice: Client, workspace: Workspace, days: int, words: str
 ) -> None:
-    make_connection(make_integration(workspace, "github"), connected_at=timezone.now() - timedelta(days=days))
+    asked = ["repo"]  # all that is needed: no scope waits for consent
+    github = make_integration(workspace, "github")
+    make_connection(
+        github, connected_at=timezone.now() - timedelta(days=days), requested_scopes=asked, granted_scopes=asked
+    )
     page = as_alice.get(url("list")).content.decode()
     assert words in page
 

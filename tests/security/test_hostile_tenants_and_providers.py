@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.completion import complete_authorization
 from integrations.connections.connect_links import create_connect_link
@@ -68,7 +69,7 @@ def test_a_definition_of_another_workspace_is_never_taken(
 
 @pytest.mark.parametrize(
     ("values", "code"),
-    [({"additional_scopes": ["forbidden"]}, "scope_refused"), ({"name": " "}, "invalid_name"),
+    [({"chosen": ChosenScopes(None, ("forbidden",))}, "scope_refused"), ({"name": " "}, "invalid_name"),
      ({"name": "n" * 101}, "invalid_name")],
 )  # fmt: skip
 def test_a_service_connection_keeps_to_the_rules_whoever_asks_for_it(

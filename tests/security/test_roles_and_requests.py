@@ -55,6 +55,7 @@ LOWEST = {
     "integrations:discover": ADMIN,
     "integrations:client_key_delete": ADMIN,
     "integrations:connection_new": EDITOR,
+    "integrations:connection_edit": EDITOR,
     "integrations:connect": EDITOR,
     "integrations:fetch_token": EDITOR,
     "integrations:test": EDITOR,
@@ -167,7 +168,14 @@ def test_a_connection_answers_under_its_own_integration_only(
     make_integration(connected.workspace, "github")
     browser = browser_of(alice)
     for provider_id, grant_type in (("github", "authorization_code"), (service.provider_id, "client_credentials")):
-        for name in ("connection", "refresh", "disconnect", "connection_delete", "connection_change"):
+        for name in (
+            "connection",
+            "refresh",
+            "disconnect",
+            "connection_delete",
+            "connection_change",
+            "connection_edit",
+        ):
             kwargs = {"workspace": "acme", "provider_id": provider_id, "grant_type": grant_type}
             path = reverse(f"integrations:{name}", kwargs={**kwargs, "connection_id": connected.pk})
             assert {browser.get(path).status_code, browser.post(path).status_code} <= {404, 405}, path

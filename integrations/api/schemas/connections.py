@@ -23,11 +23,30 @@ ConnectionName = Annotated[
     ),
 ]
 AdditionalScopes = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=500)]],
+    list[Annotated[str, Field(min_length=1)]],
     Field(max_length=200, description="Scopes on top of the provider's own and the integration's."),
 ]
+ChosenScopes = Annotated[
+    list[Annotated[str, Field(min_length=1)]] | None,
+    Field(
+        max_length=200,
+        description="Those kept of the provider's own, where it allows a choice; null keeps all. Required ones stay.",
+    ),
+]
+ClientId = Annotated[
+    str, Field(max_length=4096, description="Where the provider asks for it with each connection, and only there.")
+]
+ClientSecret = Annotated[
+    str,
+    Field(
+        max_length=5000,
+        repr=False,
+        description="Where the provider asks for it with each connection, and only there; never returned.",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
 Parameters = Annotated[
-    dict[str, Annotated[str, Field(max_length=1000)]],
+    dict[str, Annotated[str, Field(max_length=5000)]],
     Field(max_length=50, description="Values of the provider's parameters, by key."),
 ]
 
@@ -52,9 +71,18 @@ class ConnectionOut(Output):
     status_reason: StatusReason
     is_default: bool = Field(description="Used where no connection is named.")
     account: Account | None
-    requested_scopes: list[str]
+    scopes: list[str] | None = Field(description="Chosen among the provider's own; null: all of them.")
+    additional_scopes: list[str] = Field(description="Its own, on top of the provider's and the integration's.")
+    requested_scopes: list[str] = Field(description="At the last consent, or with the last token.")
     granted_scopes: list[str]
     missing_scopes: list[str] = Field(description="Requested and not granted.")
+    scope_drift: list[str] = Field(
+        description="Needed now, not requested then and not granted: reconnect, or fetch the next token, to have them."
+    )
+    parameters: dict[str, str] = Field(
+        description="Its own values of the provider's parameters, without passwords and client credentials."
+    )
+    metadata: dict[str, str] = Field(description="What the provider told besides the token, such as an instance.")
     expires_at: datetime | None = Field(description="Of the access token; null when unknown or when there is none.")
     last_refreshed_at: datetime | None
     next_refresh_at: datetime | None
@@ -101,19 +129,14 @@ class ConnectionCreate(Input):
 
     name: ConnectionName
     parameters: Parameters = {}
+    scopes: ChosenScopes = None
     additional_scopes: AdditionalScopes = []
-    client_id: str = Field(default="", max_length=512, description="Where the provider asks for it per connection.")
-    client_secret: str = Field(
-        default="",
-        max_length=5000,
-        repr=False,
-        description="Where the provider asks for it per connection; never returned.",
-        json_schema_extra={"writeOnly": True},
-    )
+    client_id: ClientId = ""
+    client_secret: ClientSecret = ""
 
 
 class ConnectionChange(Input):
-    """Give a new name, or make it the default."""
+    """Give a new name, make it the default, or choose other scopes. What is absent stays as it is."""
 
     model_config = ConfigDict(title="Connection change", json_schema_extra=example({"name": "main account"}))
 
@@ -121,6 +144,8 @@ class ConnectionChange(Input):
     is_default: Literal[True] | None = Field(
         default=None, description="Makes this the default; the former default stops being it."
     )
+    scopes: ChosenScopes = None
+    additional_scopes: AdditionalScopes | None = None
 
 
 class TokenOut(Output):
@@ -180,7 +205,14 @@ class ConnectLinkIn(Input):
 
     connection: ConnectionName = Field(default="default", description="An existing name reconnects that connection.")
     parameters: Parameters = {}
+    scopes: ChosenScopes = None
     additional_scopes: AdditionalScopes = []
+    client_id: ClientId = ""
+    client_secret: ClientSecret = ""
+    confirm_account_change: bool = Field(
+        default=False,
+        description="Let another account take the place of the one that the connection belongs to; else it is refused.",
+    )
     return_url: str = Field(
         default="",
         max_length=2000,

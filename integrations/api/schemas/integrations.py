@@ -14,6 +14,17 @@ from integrations.oauth.client import ClientAuthMethod
 from integrations.providers.service_account_key import MAX_KEY_LENGTH
 
 
+class AskedParameter(Output):
+    """A value that each connection has still to be given."""
+
+    model_config = ConfigDict(title="Parameter to be given")
+
+    key: str
+    label: str
+    type: str = Field(description="`text`, `password` or `dropdown`.")
+    options: list[str]
+
+
 class ClientKeyOut(Output):
     """The key that an integration signs with under `private_key_jwt`. The private half is never returned."""
 
@@ -64,6 +75,12 @@ class IntegrationOut(Output):
     base_scopes: list[str] = Field(description="Always requested.")
     additional_scopes: list[str]
     scopes: list[str] = Field(description="What the next connection requests: base, defaults and additional ones.")
+    parameters: list[AskedParameter] = Field(
+        description="What each connection has still to be given: neither set for all of them nor with a default."
+    )
+    credentials_per_connection: bool = Field(
+        description="Whether client id and secret are given with each connection instead of here."
+    )
     expression: str = Field(description="How actions name the token of the default connection.")
     discovered: DiscoveredEndpoints | None = Field(
         description="null where the provider's definition has the endpoints."
@@ -92,7 +109,11 @@ class IntegrationPut(Input):
         ),
     )
 
-    client_id: str | None = Field(default=None, max_length=512, description="Required the first time.")
+    client_id: str | None = Field(
+        default=None,
+        max_length=512,
+        description="Required the first time; left out where it is given with each connection.",
+    )
     client_secret: str | None = Field(
         default=None,
         max_length=MAX_KEY_LENGTH,

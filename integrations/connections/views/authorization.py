@@ -20,23 +20,28 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.changes import change_parameters, change_scopes
+from integrations.connections.choices import ChoicesRefused, ChosenScopes, scope_drift
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.completion import complete_authorization
-from integrations.connections.errors import FlowRefused, LinkGone, describe_code, naming
-from integrations.connections.forms import NewConnectionForm, open_parameters
+from integrations.connections.errors import FlowRefused, LinkGone, describe_code, message_of, naming
+from integrations.connections.forms import EditConnectionForm, NewConnectionForm, has_open_parameters
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.outcomes import AuthorizationOutcome
+from integrations.connections.overview import token_of
 from integrations.connections.views.detail import connections_response
-from integrations.connections.views.header import actor_of
+from integrations.connections.views.header import actor_of, page_context
 from integrations.crypto import SealError, open_sealed, seal
 from integrations.models import Connection
 from integrations.oauth.errors import OAuthError
 from integrations.providers.base import ProviderSpec
 from integrations.providers.registry import ProviderNotFound, find_spec
+from integrations.providers.setup import redirect_uri
 from workspaces.access import find_membership, workspace_view
 from workspaces.errors import RateLimited
 from workspaces.http import WorkspaceRequest
@@ -100,7 +105,7 @@ def connect(request: WorkspaceRequest, provider_id: str, grant_type: str) -> Htt
     """Connect, or reconnect the connection that the form names."""
     page = load_page(request, provider_id, grant_type, timezone.now())
     connection = named_connection(page, request.POST)
-    if connection is None and open_parameters(page):
+    if connection is None and has_open_parameters(page):
         return go(request, page.url("connection_new"))
     return start(request, page, connection=connection, name=connection.name if connection else "default")
 
@@ -128,8 +133,9 @@ def start(
     connection: Connection | None,
     name: str,
     parameters: Mapping[str, str] | None = None,
+    chosen: ChosenScopes | None = None,
 ) -> HttpResponse:
-    """Start the authorization code flow for a member."""
+    """Start the authorization code flow for a member; scopes and parameters of `connection` count unless given."""
     if page.integration is None:
         messages.warning(request, "Save the client credentials first.")
         return go(request, page.url("configuration"))
@@ -142,6 +148,7 @@ def start(
             link=None,
             connection=connection,
             connection_name=name,
+            chosen=chosen,
             parameters=parameters,
             actor=actor_of(request),
         )
@@ -149,6 +156,8 @@ def start(
         return too_many(request, error)
     except FlowRefused as refused:
         messages.error(request, in_words(refused, page.spec))
+        if isinstance(refused, ChoicesRefused) and connection is not None:
+            return go(request, page.url("connection_edit", connection_id=connection.pk))
         return go(request, page.url("detail"))
     kept = dict(list(request.session.get(STARTED, {}).items())[1 - KEPT_OUTCOMES :])
     again = str(connection.pk) if connection else "" if name == "default" else NEW
@@ -156,6 +165,7 @@ def start(
     return leave_for(request, started.url, page.spec)
 
 
+@sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 @workspace_view(Permission.CONNECTION_USE)
 def connection_new(request: WorkspaceRequest, provider_id: str, grant_type: str) -> HttpResponse:
@@ -171,10 +181,16 @@ def connection_new(request: WorkspaceRequest, provider_id: str, grant_type: str)
         return connections_response(request, page, new_form=form, adding=True, status=UNPROCESSABLE)
     name = form.cleaned_data["name"]
     if page.needs_person:
-        return start(request, page, connection=None, name=name, parameters=form.parameters)
+        return start(request, page, connection=None, name=name, parameters=form.parameters, chosen=form.chosen)
     try:
         hit("connect", str(request.user.pk), limit=TRIES, seconds=PERIOD)
-        made = fetch_token(page.integration, name=name, parameters=form.parameters, actor=actor_of(request))
+        made = fetch_token(
+            page.integration,
+            name=name,
+            chosen=form.chosen,
+            parameters=form.parameters,
+            actor=actor_of(request),
+        )
     except RateLimited as error:
         return too_many(request, error)
     except (OAuthError, FlowRefused) as error:
@@ -184,10 +200,83 @@ def connection_new(request: WorkspaceRequest, provider_id: str, grant_type: str)
     return redirect(page.url("connection", connection_id=made.pk))
 
 
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+@workspace_view(Permission.CONNECTION_USE)
+def connection_edit(request: WorkspaceRequest, provider_id: str, grant_type: str, connection_id: UUID) -> HttpResponse:
+    """Other scopes or parameters for a connection that exists; its token stays until the next one is there."""
+    page = load_page(request, provider_id, grant_type, timezone.now())
+    edited = page.find(connection_id)
+    if request.method != "POST":
+        return edit_response(request, page, EditConnectionForm(page=page, connection=edited))
+    form = EditConnectionForm(request.POST, page=page, connection=edited)
+    if not form.is_valid():
+        return edit_response(request, page, form, status=UNPROCESSABLE)
+    parameters, renews = form.changed_parameters, token_of(edited) is not None
+    if parameters is not None and renews and page.needs_person:
+        return start(request, page, connection=edited, name=edited.name, parameters=parameters, chosen=form.chosen)
+    try:
+        if parameters is not None and renews:
+            hit("connect", str(request.user.pk), limit=TRIES, seconds=PERIOD)
+            _fetch_anew(request, edited, form, parameters)
+        else:
+            _save_choices(request, page, edited, form, parameters)
+    except RateLimited as error:
+        return too_many(request, error)
+    except (OAuthError, FlowRefused) as error:
+        form.add_error(None, in_words(error, page.spec))
+        return edit_response(request, page, form, status=UNPROCESSABLE)
+    except Connection.DoesNotExist as error:  # deleted meanwhile
+        raise Http404 from error
+    return go(request, page.url("connection", connection_id=edited.pk))
+
+
+def _fetch_anew(
+    request: WorkspaceRequest, edited: Connection, form: EditConnectionForm, parameters: Mapping[str, str]
+) -> None:
+    fetch_token(
+        edited.integration,
+        connection=edited,
+        chosen=form.chosen,
+        parameters=parameters,
+        actor=actor_of(request),
+    )
+    messages.success(request, "A token was fetched with the new values. The one before is forgotten.")
+
+
+def _save_choices(
+    request: WorkspaceRequest,
+    page: IntegrationPage,
+    edited: Connection,
+    form: EditConnectionForm,
+    parameters: Mapping[str, str] | None,
+) -> None:
+    if parameters is not None:
+        change_parameters(edited, parameters, actor=actor_of(request))
+    change_scopes(edited, form.chosen, actor=actor_of(request))
+    if not scope_drift(edited, page.spec):
+        messages.success(request, "Saved.")
+    elif page.needs_person:
+        messages.success(request, "Saved. Tokens carry the new scopes after the next consent: reconnect to grant them.")
+    else:
+        messages.success(request, "Saved. The next token asks for the new scopes.")
+
+
+def edit_response(
+    request: WorkspaceRequest, page: IntegrationPage, form: EditConnectionForm, *, status: int = 200
+) -> HttpResponse:
+    """The page of that form."""
+    has_token = token_of(form.connection) is not None
+    own = {"form": form, "edited": form.connection, "has_token": has_token}
+    context = page_context(request, page, "connections", form.connection) | own
+    return render(request, "integrations/connection_edit.html", context, status=status)
+
+
 def in_words(error: OAuthError | FlowRefused, spec: ProviderSpec) -> str:
     """What happened and what to do next, with the provider's name."""
-    happened = error.message if isinstance(error, FlowRefused) else error.happened
-    return naming(f"{happened} {error.next_step}", spec.name)
+    if isinstance(error, FlowRefused):
+        return naming(f"{error.message} {error.next_step}".strip(), spec.name)
+    return naming(message_of(error), spec.name)
 
 
 # --- coming back ------------------------------------------------------------------------------------------------------
@@ -308,6 +397,7 @@ def result_links(request: HttpRequest, outcome: Mapping[str, Any]) -> dict[str, 
     started = request.session.get(STARTED, {}).get(f"{outcome['provider_id']}/{outcome['grant_type']}", "")
     return found | {
         "again": started,
+        "redirect_uri": redirect_uri(workspace),
         "connection_new_url": reverse("integrations:connection_new", kwargs=kwargs),
         "connect_url": reverse("integrations:connect", kwargs=kwargs),
         "detail_url": reverse("integrations:detail", kwargs=kwargs),

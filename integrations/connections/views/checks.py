@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from integrations.connections.client_credentials import fetch_token as fetch_a_token
 from integrations.connections.errors import FlowRefused, describe_code, naming
-from integrations.connections.forms import open_parameters
+from integrations.connections.forms import has_open_parameters
 from integrations.connections.integration_page import load_page
 from integrations.connections.refresh import refresh_connection
 from integrations.connections.status import StatusExplanation
@@ -107,7 +107,7 @@ def fetch_token(request: WorkspaceRequest, provider_id: str, grant_type: str) ->
     if page.integration is None or not page.is_configured:
         messages.warning(request, "Save the client credentials first.")
         return go(request, page.url("configuration"))
-    if connection is None and open_parameters(page):
+    if connection is None and has_open_parameters(page):
         return go(request, page.url("connection_new"))
     try:
         hit("connect", str(request.user.pk), limit=TRIES, seconds=PERIOD)

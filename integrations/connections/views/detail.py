@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from integrations.connections import overview as overview_words
+from integrations.connections.accounts import account_name, keep_account
 from integrations.connections.changes import NameTaken, make_default, rename_connection
 from integrations.connections.forms import ConnectLinkForm, NewConnectionForm, RenameForm
 from integrations.connections.integration_page import IntegrationPage, load_page
@@ -21,6 +22,7 @@ from integrations.connections.usage import DAY, activity_page, readers, renewals
 from integrations.connections.views.header import actor_of, page_context
 from integrations.connections.views.removal import disconnect_removal
 from integrations.models import Connection
+from integrations.providers.metadata import shown as shown_metadata
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
@@ -59,7 +61,7 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
     """What the overview says about one connection."""
     token = overview_words.token_of(shown)
     due = overview_words.due_at(shown)
-    table = overview_words.scope_table(page.spec, page.grant_type, shown, page.effective_scopes)
+    table = overview_words.scope_table(page.spec, page.grant_type, shown, page.needed_scopes(shown))
     has_open_scopes = bool(token and table.open)
     return {
         "connection": shown,
@@ -71,10 +73,12 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         "has_token": token is not None,
         "version_note": version_note(page.spec, shown, page.workspace),
         "parameters": overview_words.shown_parameters(page.spec, shown) if shown else [],
+        "metadata": shown_metadata(page.spec, shown.metadata) if shown else [],
         "due_at": due,
         "margin": token.expires_at - due if token and token.expires_at and due and due < token.expires_at else None,
         "is_renewing": overview_words.is_renewing(shown, page.now),
         "look_again": overview_words.look_again(shown, page.now),
+        "edit_url": page.url("connection_edit", connection_id=shown.pk) if shown else "",
         "live_url": page.url("connection", connection_id=shown.pk) if shown else page.url("detail"),
         "scopes": table,
         "has_open_scopes": has_open_scopes,
@@ -120,6 +124,12 @@ def connections_response(
             "token": overview_words.token_of(row),
             "due_at": overview_words.due_at(row),
             "url": page.url("connection", connection_id=row.pk),
+            "facts": overview_words.shown_parameters(page.spec, row, passwords=False)
+            + shown_metadata(page.spec, row.metadata),
+            "edit_url": page.url("connection_edit", connection_id=row.pk),
+            "open_scopes": overview_words.scope_table(page.spec, page.grant_type, row, page.needed_scopes(row)).open
+            if overview_words.token_of(row)
+            else 0,
             "change_url": page.url("connection_change", connection_id=row.pk),
             "disconnect_url": page.url("disconnect", connection_id=row.pk),
             "delete_url": page.url("connection_delete", connection_id=row.pk),
@@ -146,7 +156,7 @@ def connections_response(
 def connection_change(
     request: WorkspaceRequest, provider_id: str, grant_type: str, connection_id: UUID
 ) -> HttpResponse:
-    """Rename a connection, or make it the one that is used when none is named."""
+    """Rename a connection, make it the one that is used when none is named, or keep an account that is new."""
     page = load_page(request, provider_id, grant_type, timezone.now())
     changed = page.find(connection_id)
     try:
@@ -160,6 +170,10 @@ def _change(request: WorkspaceRequest, page: IntegrationPage, changed: Connectio
         make_default(changed, actor=actor_of(request))
         messages.success(request, f"“{changed.name}” is the default connection now.")
         return redirect(page.url("connections"))
+    if "keep_account" in request.POST:
+        if keep_account(changed, actor=actor_of(request)):
+            messages.success(request, f"“{changed.name}” belongs to {account_name(changed.account)} from now on.")
+        return redirect(page.url("connection", connection_id=changed.pk))
     form = RenameForm(request.POST, page=page, connection=changed)
     try:
         if form.is_valid():

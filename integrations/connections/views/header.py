@@ -7,6 +7,8 @@ from typing import Any
 
 from integrations.connections.integration_page import IntegrationPage
 from integrations.connections.overview import scope_table, token_of
+from integrations.models import Connection
+from integrations.providers.setup import redirect_uri
 from workspaces.audit import Actor
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
@@ -17,10 +19,12 @@ def actor_of(request: WorkspaceRequest) -> Actor:
     return Actor.member(request.user, request.request_id)
 
 
-def page_context(request: WorkspaceRequest, page: IntegrationPage, tab: str) -> dict[str, Any]:
-    """What the header and tabs of every integration page need."""
-    connection = page.default
-    table = scope_table(page.spec, page.grant_type, connection, page.effective_scopes)
+def page_context(
+    request: WorkspaceRequest, page: IntegrationPage, tab: str, connection: Connection | None = None
+) -> dict[str, Any]:
+    """What the header and tabs of every integration page need; the default connection's unless another is given."""
+    connection = connection or page.default
+    table = scope_table(page.spec, page.grant_type, connection, page.needed_scopes(connection))
     has_open_scopes = bool(connection and token_of(connection) and table.open)
     tabs = [
         _tab("overview", "Overview", page.url("detail"), tab),
@@ -45,6 +49,7 @@ def page_context(request: WorkspaceRequest, page: IntegrationPage, tab: str) -> 
         "urls": page_urls(page),
         "scopes": table,
         "has_open_scopes": has_open_scopes,
+        "redirect_uri": redirect_uri(page.workspace) if page.needs_person else "",
         "may_use": Permission.CONNECTION_USE in request.can,
         "may_configure": Permission.INTEGRATION_MANAGE in request.can,
         "may_provide": Permission.PROVIDER_MANAGE in request.can,

@@ -21,15 +21,10 @@ from workspaces.models import Workspace
 def preview_context(workspace: Workspace, spec: ProviderSpec, *, client_id: str = "") -> dict[str, Any]:
     """What `integrations/_provider_preview.html` shows of a definition."""
     grant_types, uri = spec.grant_types, redirect_uri(workspace)
-    base = list(dict.fromkeys(name for grant_type in grant_types for name in spec.base_scopes(grant_type)))
-    others = list(dict.fromkeys(name for grant_type in grant_types for name in spec.default_scopes(grant_type)))
     return {
         "spec": spec,
         "connection_form": sample_form(workspace, spec, grant_types[0]),
         "locked_parameters": [one for one in spec.parameters if one.key in (CLIENT_ID, CLIENT_SECRET)],
-        "shown_values": [item for item in spec.config_values if item.visible],
-        "base_scopes": base,
-        "other_scopes": [name for name in others if name not in base],
         "previews": [preview(spec, grant_type, client_id=client_id, redirect_uri=uri) for grant_type in grant_types],
         "redirect_uri": uri,
         "needs_person": spec.supports(GrantType.AUTHORIZATION_CODE),

@@ -23,7 +23,9 @@ from integrations.crypto import SealError
 from integrations.models import ConnectionStatus, Integration
 from integrations.providers.base import ClientAuth
 from integrations.providers.form_fields import add_errors
-from integrations.providers.setup import InvalidSetup, redirect_uri, save_integration
+from integrations.providers.parameters import open_parameters
+from integrations.providers.scope_rules import how_to_ask_for_more, takes_scopes
+from integrations.providers.setup import InvalidSetup, save_integration
 from integrations.providers.setup_forms import KEY_FILE_TOO_LARGE, ScopesForm, ServiceAccountKeyForm, SetupForm
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
@@ -90,7 +92,7 @@ def configuration(request: WorkspaceRequest, provider_id: str, grant_type: str) 
             page.spec,
             page.grant_type,
             client_id=values.get("client_id", ""),
-            client_secret=values["client_secret"] or None,
+            client_secret=values.get("client_secret") or None,
             clear_client_secret=values.get("clear_client_secret", False),
             additional_scopes=page.integration.additional_scopes if page.integration else (),
             parameters=form.parameters,
@@ -145,11 +147,11 @@ def configuration_response(
     context = page_context(request, page, "configuration") | {
         "form": form,
         "steps": setup_steps(page, "configuration"),
-        "redirect_uri": redirect_uri(page.workspace) if page.needs_person else "",
         "may_manage_workspace": Permission.WORKSPACE_MANAGE in request.can,
         "in_setup": page.status in STEPS_END_AT,
         "other": other_grant(page),
         "endpoints": endpoints(page),
+        "asked": open_parameters(page.spec, page.integration.readable_parameters if page.integration else {}),
         "keys": key_card(page),
         "auth_words": "an assertion signed with the JSON key" if form.takes_key else AUTH_WORDS[form.auth_method],
         "secret_unreadable": has_unreadable_secret(page.integration, form),
@@ -224,8 +226,7 @@ def save_scopes(
         page.workspace,
         page.spec,
         page.grant_type,
-        client_id=integration.client_id,
-        client_secret=None,
+        client_id="" if page.spec.asks_credentials else integration.client_id,
         additional_scopes=additional,
         parameters=None,
         token_endpoint_auth_method=integration.token_endpoint_auth_method or None,
@@ -260,6 +261,8 @@ def scopes_response(
         "form": form,
         "steps": setup_steps(page, "scopes"),
         "base_scopes": base,
+        "takes_scopes": takes_scopes(page.spec),
+        "more_scopes_help": "" if page.spec.allow_additional_scopes else how_to_ask_for_more(page.spec),
         "default_scopes": [name for name in page.spec.default_scopes(page.grant_type) if name not in base],
         "in_setup": page.status in STEPS_END_AT,
     }
