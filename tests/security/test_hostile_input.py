@@ -171,6 +171,7 @@ def hostile_posts(forms: list[Form]) -> Iterator[tuple[Form, str, dict[str, str]
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_as_in_production")
 def test_no_form_crashes_on_hostile_text(full_workspace: Workspace, alice: User, crashes: list[str]) -> None:
     client = browser_of(alice, raise_request_exception=False)
     base = f"/w/{full_workspace.slug}/integrations/"
@@ -195,6 +196,7 @@ def test_no_form_crashes_on_hostile_text(full_workspace: Workspace, alice: User,
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_as_in_production")
 def test_no_form_of_a_stranger_crashes_on_hostile_text(
     full_workspace: Workspace, delegated: Integration, alice: User, crashes: list[str], mailoutbox: list[Any]
 ) -> None:

@@ -207,6 +207,7 @@ def test_an_editor_cannot_smuggle_what_an_admin_decides_into_a_connect(
 HOSTILE_TEXT = "<img src=x onerror=alert(1)>'\"><script>alert(1)</script>"
 
 
+@pytest.mark.usefixtures("_as_in_production")
 def test_hostile_names_are_text_on_every_page(
     workspace: Workspace, delegated: Integration, connected: Connection, alice: User
 ) -> None:
