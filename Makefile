@@ -38,8 +38,8 @@ $(VENV)/.dev-installed: requirements-dev.lock $(VENV)/.run-installed
 run: install  ## start web, worker, beat and sandbox (PORT=9000 make run moves them); Ctrl-C stops them
 	@$(if $(PORT),PORT=$(PORT) )GRANTRY_STOP_WITH_PARENT=1 exec $(PY) manage.py up $(ARGS)
 
-# A worker more than cores: many tests wait for processes. Files keep their order, so that the long ones, in browsers,
-# begin early.
+# A worker more than cores: many tests wait for processes. Files keep their order, so that the long ones begin first
+# (BEGIN_FIRST in tests/conftest.py).
 PARALLEL = -n $(shell $(PY) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile --no-loadscope-reorder
 
 test: install-dev  ## run the tests (ARGS="-k word" chooses some)

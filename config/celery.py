@@ -7,12 +7,14 @@ from typing import Any
 from celery import Celery
 from celery.signals import beat_init, celeryd_init, setup_logging
 
+from config import embedded_broker
 from config.supervisor.lifeline import watch_lifeline
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # It warns of root because of pickled messages; ours are JSON, and nothing else is accepted.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
+embedded_broker.use()
 app = Celery("grantry")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -6,6 +6,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -26,7 +27,31 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
+# Files that take longest, longest first: they begin first, so that no worker is left alone with one at the end.
+BEGIN_FIRST = (
+    "browser/test_journeys.py",
+    "browser/test_pages_look_right.py",
+    "browser/test_connections.py",
+    "ui/test_kit_in_browser.py",
+    "runtime/test_up.py",
+    "flows/test_real_worker.py",
+    "security/test_hostile_input.py",
+    "security/test_roles_and_requests.py",
+    "tenancy/test_every_route_keeps_workspaces_apart.py",
+    "api/test_reference_in_browser.py",
+    "security/test_no_secret_travels.py",
+    "pages/test_catalogue_pages.py",
+)
+TESTS = Path(__file__).parent
 IN_CI = os.environ.get("GRANTRY_CI") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others, and the tests of a file, keep their order."""
+    turns = {TESTS / name: turn for turn, name in enumerate(BEGIN_FIRST)}
+    if missing := [path for path in turns if not path.is_file()]:
+        raise pytest.UsageError(f"BEGIN_FIRST in tests/conftest.py names files that are not there: {missing}")
+    items.sort(key=lambda item: turns.get(item.path, len(turns)))
 
 
 @pytest.hookimpl(wrapper=True)

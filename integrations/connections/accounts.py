@@ -18,6 +18,12 @@ def is_another_account(before: Mapping[str, str], now: Mapping[str, str] | None)
     return False
 
 
+def is_known_to_be(before: Mapping[str, str], now: Mapping[str, str] | None) -> bool:
+    """Whether both accounts are known and are one: by id where the first has one, which a label cannot stand for."""
+    key = "id" if before.get("id") else "label"
+    return bool(before.get(key)) and (now or {}).get(key) == before[key]
+
+
 def account_name(account: Mapping[str, str]) -> str:
     """What people know it by."""
     return account.get("label") or account.get("id") or ""

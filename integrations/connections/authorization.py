@@ -121,6 +121,7 @@ def _begin(
     verifier = grants.new_code_verifier() if parties.server.pkce == "S256" else None
     scopes = chosen.requested(parties.spec, integration)
     uri = redirect_uri(integration.workspace)
+    _check_lengths(parties)
     _check_consent_page(parties)
     try:
         url = grants.authorization_url(
@@ -161,6 +162,15 @@ def _begin(
         target = connection or integration
         record(integration.workspace_id, AuditAction.CONNECTION_STARTED, actor, target=target, detail=detail)
     return StartedAuthorization(url, state, pending)
+
+
+def _check_lengths(parties: Parties) -> None:
+    """What parameters make of the client id and the issuer has to fit where the flow keeps it."""
+    for name, value in (("client_id", parties.client.client_id), ("issuer", parties.server.issuer)):
+        limit = getattr(PendingAuthorization._meta.get_field(name), "max_length", None)
+        if limit is not None and len(value) > limit:
+            message = f"With these parameters the {name} has more than {limit} characters."
+            raise FlowRefused("parameter_refused", message, "Correct the parameters.")
 
 
 def _check_consent_page(parties: Parties) -> None:

@@ -13,6 +13,7 @@ from integrations.connections.errors import FlowRefused
 from integrations.crypto import SealError
 from integrations.models import Connection, Integration
 from integrations.models.parameter_values import WithParameters
+from integrations.oauth.sanitise import is_plain_line
 from integrations.providers.base import CLIENT_ID, CLIENT_SECRET, Parameter, ProviderSpec
 from integrations.providers.oauth_provider import provider_for
 from integrations.providers.parameters import (
@@ -107,6 +108,8 @@ def check_choices(
     errors: dict[str, list[str]] = {}
     if not name.strip() or len(name) > MAX_NAME_LENGTH:
         errors["name"] = [f"A connection's name has 1 to {MAX_NAME_LENGTH} characters. Change it."]
+    elif not is_plain_line(name):
+        errors["name"] = ["Remove control characters and those that turn the writing direction from the name."]
     errors |= scope_errors(spec, integration.grant_type, chosen)
     values = integration.readable_parameters
     for key, sentence in parameter_errors(spec, parameters, values, complete=complete).items():

@@ -15,7 +15,7 @@ from functools import partial
 from django.db import transaction
 
 from integrations.clock import Clock, start_clock
-from integrations.connections.accounts import account_name, is_another_account
+from integrations.connections.accounts import account_name, is_another_account, is_known_to_be
 from integrations.connections.commits import DatabaseAway, Patience, give_back_connection
 from integrations.connections.connect_links import check_usable, digest, link_actor
 from integrations.connections.errors import LinkGone
@@ -28,7 +28,7 @@ from integrations.connections.outcomes import (
     unfinished,
     unknown_flow,
 )
-from integrations.connections.parties import Parties, after_answer, parties_of, with_metadata
+from integrations.connections.parties import Parties, after_answer, parties_of, shows_token, with_metadata
 from integrations.connections.policies import refuse_client, refuses_client
 from integrations.connections.recognition import CallbackQuery, was_noted
 from integrations.connections.revocation import revoke_secrets
@@ -49,7 +49,6 @@ from workspaces.roles import Permission, permissions_of
 logger = logging.getLogger(__name__)
 
 COMMIT_PATIENCE_SECONDS = 10.0
-SHORTEST_TOKEN = 8  # shorter ones may stand in a name by chance
 
 
 def complete_authorization(
@@ -247,29 +246,36 @@ def _unchanged_parties(pending: PendingAuthorization) -> tuple[Parties, str | No
 
 def _account(parties: Parties, answer: TokenResponse) -> dict[str, str] | None:
     """Whose account it is, for display. Not knowing it never fails a connect."""
-    told: dict[str, object] = {}
-    if parties.server.userinfo_endpoint:
+    if not parties.server.userinfo_endpoint:
+        account = parties.provider.account_from(answer.extra)
+    else:
         try:
-            told = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
+            userinfo = parties.provider.userinfo(outbound.session(outbound.TOKEN), parties.server, answer.access_token)
         except OAuthError as error:
             logger.info("Whose account it is could not be asked: %s", error.code)
-        account = parties.provider.account_from(told) or parties.provider.account_from_token(answer.extra)
-    else:
-        account = parties.provider.account_from(answer.extra)
-    tokens = [token for token in (answer.access_token, answer.refresh_token) if token and len(token) >= SHORTEST_TOKEN]
-    if any(token in text for text in account.values() for token in tokens):
-        return None  # it is shown to everybody
+            userinfo = {}
+        except Exception:  # nobody foresaw this one; the token must survive it all the same
+            logger.exception("Whose account it is could not be asked.")
+            userinfo = {}
+        account = parties.provider.account_from(userinfo) or parties.provider.account_from_token(answer.extra)
+    if any(shows_token(text, answer) for text in account.values()):
+        return None
     return account or None
 
 
 def _check_account(
     pending: PendingAuthorization, parties: Parties, answer: TokenResponse, account: dict[str, str] | None
 ) -> str:
-    """A member is warned when another account than before was connected; a link is refused unless its maker agreed.
-
-    Raises FlowFailed.
+    """A member is warned when another account than before was connected; a link is refused unless its maker agreed,
+    for an account that nobody can name too. Raises FlowFailed.
     """
     before = pending.connection.account if pending.connection is not None else {}
+    link = pending.connect_link
+    known_by = "id" if before.get("id") else "label"
+    is_unknown = bool(before.get(known_by)) and not (account or {}).get(known_by)
+    if link is not None and not link.confirm_account_change and is_unknown:
+        # Not revoked: it may be the known account's, whose other tokens could end with this one.
+        raise FlowFailed("account_unknown")
     if not is_another_account(before, account):
         return ""
     if pending.connect_link is None or pending.connect_link.confirm_account_change:
@@ -313,9 +319,7 @@ def _use_link_up(pending: PendingAuthorization, granted: Granted, used_at: datet
     made = Connection.objects.filter(
         integration_id=pending.integration_id, name=pending.connection_name, token__isnull=False
     ).first()
-    if made is not None and not (
-        made.account and granted.account and not is_another_account(made.account, granted.account)
-    ):
+    if made is not None and not is_known_to_be(made.account, granted.account):
         raise FlowFailed("account_differs")
 
 

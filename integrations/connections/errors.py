@@ -137,6 +137,10 @@ _OURS: dict[str, tuple[str, str]] = {
         "You consented with another account than the one this connection belongs to.",
         "Sign in at the provider with the first account, or ask for a link that lets another one take its place.",
     ),
+    "account_unknown": (
+        "The provider did not say whose account this is, and the connection belongs to a known one.",
+        "Try again and allow the account to be read, or ask for a link to a new connection.",
+    ),
     "not_stored": (
         "The provider granted access, but the database could not be reached to store it.",
         "Connect again in a moment.",

@@ -26,6 +26,9 @@ from integrations.providers.setup import knows_endpoints
 
 logger = logging.getLogger(__name__)
 
+SHORTEST_TOKEN = 8  # shorter ones may stand in a name by chance
+LONG_PART = 16  # shorter texts may stand in a token by chance
+
 type_Specs = dict[tuple[UUID, str, int | None], ProviderSpec]
 
 
@@ -114,12 +117,19 @@ def after_answer(
     parties: Parties, integration: Integration, told: Mapping[str, str], answer: TokenResponse
 ) -> tuple[Parties, dict[str, str]]:
     """The parties and what is kept, once a token is here. Never raises: no token is lost for what comes beside it."""
-    kept = {**told, **of_answer(parties.spec, answer.extra)}
+    said = of_answer(parties.spec, answer.extra)
+    kept = {**told, **{key: text for key, text in said.items() if not shows_token(text, answer)}}
     try:
         return with_metadata(parties, integration, kept), kept
     except ConfigurationRefused as error:
         logger.warning("%s: what came with a token is not kept: %s", parties.spec.provider_id, error.code)
         return parties, dict(told)
+
+
+def shows_token(text: str, answer: TokenResponse) -> bool:
+    """Whether a text for everybody to see is, contains or is part of a token of this answer."""
+    tokens = [token for token in (answer.access_token, answer.refresh_token) if token and len(token) >= SHORTEST_TOKEN]
+    return any(token in text or (len(text) >= LONG_PART and text in token) for token in tokens)
 
 
 def _assemble(spec: ProviderSpec, integration: Integration, values: dict[str, str]) -> Parties:

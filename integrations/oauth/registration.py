@@ -108,14 +108,15 @@ def register_client(
 
 
 def _refusal(status: int, fields: Mapping[str, Any] | None) -> OAuthError:
-    code = fields.get("error") if fields else None
+    error = fields.get("error") if fields else None
+    code = error if isinstance(error, str) else ""
     description = fields.get("error_description") if fields else None
     text = description if isinstance(description, str) else ""
     if status in {401, 403} or code in _TOKEN_CODES:
         return RegistrationRefused("registration_token_required", text, status=status)
     if status in {404, 405, 410, 501}:
         return RegistrationRefused("registration_not_offered", text, status=status)
-    if not isinstance(code, str) or not code.strip():
+    if not code.strip():
         return RegistrationRefused("registration_malformed", text, status=status)
     code = code.strip()
     if code in REGISTRATION_CODES:

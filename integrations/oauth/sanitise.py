@@ -14,6 +14,15 @@ MAX_DEPTH = 6
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
+# Controls, line and paragraph separators, lone surrogates, and what makes text read otherwise than it is (bidi).
+_NOT_ON_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def is_plain_line(text: str) -> bool:
+    """Whether a text can be stored, and is shown on one line as it is."""
+    return _NOT_ON_A_LINE.search(text) is None
+
+
 def sanitised_text(text: str) -> str:
     """Drop what neither PostgreSQL nor UTF-8 can hold."""
     return _UNSTORABLE.sub("", text)

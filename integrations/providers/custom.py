@@ -6,7 +6,7 @@ connection; a draft leaves connections on the version they were made with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +22,14 @@ from integrations.providers.definition import (
     read_definition,
     spec_from_definition,
 )
-from integrations.providers.endpoint_change import forget_secrets, integrations_of, moved_defaults, moves_secrets
+from integrations.providers.endpoint_change import (
+    drop_parameters,
+    forget_secrets,
+    integrations_of,
+    moved_defaults,
+    moves_secrets,
+    password_keys,
+)
 from integrations.providers.ids import custom_provider_id
 from integrations.providers.registry import current_version, find_newest_spec, spec_of
 from workspaces.audit import Actor, AuditAction, record
@@ -110,7 +117,7 @@ def update_custom_provider(
     with transaction.atomic():
         versions = _locked_versions(provider)
         newest = max(versions, key=lambda version: version.number)
-        spec = _checked(_merged(spec_of(newest), changes), provider_id=provider.provider_id)
+        spec = _changed(spec_of(newest), changes)
         _keep_used_grant_types(provider, spec)
         before = spec_of(current_version(versions))
         added = _add_version(provider, spec, number=newest.number + 1, draft=wants_draft, created_by=created_by)
@@ -152,9 +159,7 @@ def discard_drafts(provider: CustomProvider, *, actor: Actor) -> int:
 
 def drafted(provider: CustomProvider, changes: Mapping[str, Any]) -> ProviderSpec:
     """The definition that `update_custom_provider` would make. Raises InvalidDefinition; saves nothing."""
-    spec = _checked(
-        _merged(find_newest_spec(provider.workspace, provider.provider_id), changes), provider_id=provider.provider_id
-    )
+    spec = _changed(find_newest_spec(provider.workspace, provider.provider_id), changes)
     _keep_used_grant_types(provider, spec)
     return spec
 
@@ -199,27 +204,52 @@ def _checked(definition: Mapping[str, Any], *, provider_id: str) -> ProviderSpec
     return read_definition(definition, provider_id=provider_id, allowed_hosts=list(settings.OUTBOUND_ALLOWED_HOSTS))
 
 
-def _merged(spec: ProviderSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(spec: ProviderSpec, changes: Mapping[str, Any]) -> ProviderSpec:
+    """The definition with the changes, checked. Raises InvalidDefinition."""
+    merged, kept = _merged(spec, changes)
+    changed = _checked(merged, provider_id=spec.provider_id)
+    _refuse_kept_secrets_elsewhere(spec, changed, kept)
+    return changed
+
+
+def _merged(spec: ProviderSpec, changes: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The whole definition with the changes, and the keys of config values whose stored secret it keeps."""
     definition = definition_of(spec)
     if "scopes" in changes or "base_scopes" in changes:
         # They say the same twice; what was not sent must not bring removed scopes back.
         definition.pop("base_scopes")
     merged = {**definition, **changes}
-    merged["config_values"] = _with_kept_secrets(spec, merged.get("config_values"))
-    return merged
+    merged["config_values"], kept = _with_kept_secrets(spec, merged.get("config_values"))
+    return merged, kept
 
 
-def _with_kept_secrets(spec: ProviderSpec, config_values: Any) -> Any:
+def _with_kept_secrets(spec: ProviderSpec, config_values: Any) -> tuple[Any, frozenset[str]]:
     """A secret config value that comes back blank keeps what is stored: nobody was shown it."""
     stored = {item.key: item.value for item in spec.config_values if item.is_secret and item.value}
     if not stored or not isinstance(config_values, list):
-        return config_values
-    return [
-        {**item, "value": stored[item["key"]]}
-        if isinstance(item, Mapping) and item.get("key") in stored and not item.get("value") and not item.get("helper")
-        else item
-        for item in config_values
-    ]
+        return config_values, frozenset()
+    kept = frozenset(item["key"] for item in config_values if _keeps_secret(item, stored))
+    filled = [{**item, "value": stored[item["key"]]} if _keeps_secret(item, stored) else item for item in config_values]
+    return filled, kept
+
+
+def _keeps_secret(item: Any, stored: Mapping[str, str]) -> bool:
+    """Whether an entry stands for what is stored: it names it, says nothing else, and leaves it a secret."""
+    return (
+        isinstance(item, Mapping)
+        and isinstance(item.get("key"), str)
+        and item["key"] in stored
+        and not item.get("value")
+        and not item.get("helper")
+        and (item.get("type") == "password" or item.get("visible") is False)
+    )
+
+
+def _refuse_kept_secrets_elsewhere(before: ProviderSpec, after: ProviderSpec, kept: Collection[str]) -> None:
+    """As the client secret is cleared when endpoints move: nobody has a secret sent to another host unseen."""
+    if kept and (moves_secrets(before, after) or moved_defaults(before, after)):
+        sentences = [f"Enter “{key}” again: the stored secret is not sent to another host." for key in sorted(kept)]
+        raise InvalidDefinition({"config_values": sentences})
 
 
 def _keep_used_grant_types(provider: CustomProvider, spec: ProviderSpec) -> None:
@@ -239,10 +269,15 @@ def _take_effect(
     detail: dict[str, Any],
 ) -> None:
     after = spec_of(current_version(versions))
+    passwords = password_keys(before, after)
+    # What was entered as a password is not shown because it is called a text now.
+    drop_parameters(integrations_of(provider), password_keys(before) - password_keys(after))
     if moves_secrets(before, after):
-        detail = {**detail, "endpoint_changed": True, "connections": forget_secrets(provider)}
+        connections = forget_secrets(provider, passwords=passwords)
+        detail = {**detail, "endpoint_changed": True, "connections": connections}
     elif moved := moved_defaults(before, after):
-        detail = {**detail, "endpoint_changed": True, "connections": forget_secrets(provider, relying_on=moved)}
+        connections = forget_secrets(provider, passwords=passwords, relying_on=moved)
+        detail = {**detail, "endpoint_changed": True, "connections": connections}
     record(provider.workspace, AuditAction.PROVIDER_CHANGED, actor, target=provider, detail=detail)
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from integrations.models import GrantType
+from integrations.oauth.sanitise import is_plain_line
 from integrations.providers.base import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -64,8 +65,8 @@ def _text(limit: int) -> type_Reader:
             raise _Wrong(f"Write text (in quotes in a YAML file), not {_kind(value)}.")
         if len(value) > limit:
             raise _Wrong(f"At most {limit} characters fit here.")
-        if any(character < " " or character == "\x7f" for character in value):
-            raise _Wrong("Remove line breaks and control characters.")
+        if not is_plain_line(value):
+            raise _Wrong("Remove line breaks, control characters and characters that turn the writing direction.")
         return value if value.isspace() else value.strip()  # a separator may be one space
 
     return read
@@ -128,7 +129,10 @@ def _text_map(value: Any) -> dict[str, str]:
 def _any_map(value: Any) -> dict[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise _Wrong("Write names with values.")
-    return {name: frozenset(item) if isinstance(item, list) else item for name, item in value.items()}
+    return {
+        name: frozenset(_in_entry(name, _texts(500), item)) if isinstance(item, list) else item
+        for name, item in value.items()
+    }
 
 
 def _scope_comparison(value: Any) -> ScopeComparison:

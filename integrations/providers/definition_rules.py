@@ -29,10 +29,10 @@ from integrations.providers.base import (
 from integrations.providers.helpers import HelperRefused, read_call
 from integrations.providers.parameters import (
     ENDPOINT_FIELDS,
-    connection_parameters,
     deciding_keys,
     endpoint_template,
     placeholder_parameters,
+    secret_keys,
 )
 from integrations.providers.rendering import (
     PLACEHOLDER,
@@ -40,6 +40,7 @@ from integrations.providers.rendering import (
     TemplateRefused,
     check_template,
     check_value,
+    is_header_value,
     origin_of,
     placeholders,
 )
@@ -51,6 +52,8 @@ _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}", re.ASCII)
 _RESERVED_HEADERS = frozenset({"authorization", "host", "cookie", "content-length", "transfer-encoding"})
 _TEMPLATE_MAPS = ("authorization_params", "token_params", "refresh_params", "token_headers", "userinfo_headers")
 _HEADER_MAPS = ("token_headers", "userinfo_headers")
+
+_TOKENS = frozenset({"access_token", "refresh_token", "id_token", "client_secret"})
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9._~-]{1,50}", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*|", re.ASCII)
@@ -86,6 +89,11 @@ def _required_fields(spec: ProviderSpec) -> type_Found:
     for grant_type in spec.scopes:
         if not spec.supports(grant_type):
             yield "scopes", f"Add the grant type {grant_type.value}, or remove its scopes."
+
+
+def _public_client(spec: ProviderSpec) -> type_Found:
+    if spec.token_endpoint_auth_method is ClientAuth.NONE and spec.pkce == "off":
+        yield "pkce", "Choose S256: without a client secret nothing else protects the authorization code."
 
 
 def _assertion_audience(spec: ProviderSpec) -> type_Found:
@@ -168,6 +176,9 @@ def _config_values(spec: ProviderSpec) -> type_Found:
         yield from _key("config_values", item.key, seen)
         if bool(item.value) == bool(item.helper):
             yield "config_values", f"Give “{item.key}” either a value or a helper."
+        if item.value and placeholders(item.value):
+            # It would stand in for what may not be where it is used, such as a secret in a URL.
+            yield "config_values", f"Write the value of “{item.key}” out: it is used as it is, without placeholders."
         if item.helper:
             yield from _helper(spec, item)
         elif item.is_secret and not spec.custom:
@@ -176,19 +187,29 @@ def _config_values(spec: ProviderSpec) -> type_Found:
 
 
 def _secrets_elsewhere(spec: ProviderSpec) -> type_Found:
-    """A definition's own secret stays with hosts that the definition names."""
+    """A definition's own secret stays with hosts that the definition names, whoever else would name one."""
     try:
         deciding = deciding_keys(spec)
     except TemplateRefused:  # said beside the endpoint itself
         return
-    named_by_connection = deciding & {parameter.key for parameter in connection_parameters(spec)}
+    named_by_people = deciding & {parameter.key for parameter in spec.parameters}
     for item in spec.config_values:
-        if item.is_secret and named_by_connection:
+        if item.is_secret and named_by_people:
             yield (
                 "config_values",
-                f"“{item.key}” would be sent to whatever host a connection names. Ask for it as a password parameter, "
+                f"“{item.key}” would be sent to whatever host a parameter names. Ask for it as a password parameter, "
                 "or write the host's last two labels out.",
             )
+
+
+def _secrets_in_browsers(spec: ProviderSpec) -> type_Found:
+    """Whoever may connect reads the address of the consent page, and the issuer is stored as it is."""
+    hidden = secret_keys(spec)
+    texts = [(field, str(getattr(spec, field))) for field in ("authorization_endpoint", "issuer")]
+    for field, text in (*texts, *(("authorization_params", text) for text in spec.authorization_params.values())):
+        for key in placeholders(text):
+            if key in hidden:
+                yield field, f"Remove {{{{{key}}}}}: it is a secret, and browsers see this. Use it in token parameters."
 
 
 def _helper(spec: ProviderSpec, item: ConfigValue) -> type_Found:
@@ -238,6 +259,15 @@ def _metadata(spec: ProviderSpec) -> type_Found:
         for field in early:
             if item.key not in known and item.key in placeholders(str(getattr(spec, field))):
                 yield field, f"“{item.key}” is not known yet when this endpoint is called. Add a parameter of this key."
+
+
+def _tokens_shown(spec: ProviderSpec) -> type_Found:
+    """Metadata and accounts are shown to everybody; another token of the same answer must not be among them."""
+    named = [("account_fields", path) for path in (*spec.account_fields,)]
+    named += [("account_id_field", spec.account_id_field), *(("metadata", item.field) for item in spec.metadata)]
+    for field, path in named:
+        if path.rpartition(".")[2] in _TOKENS:
+            yield field, f"Remove “{path}”: it is a token, and what is kept so is shown to everybody."
 
 
 def _key(field: str, key: str, seen: set[str]) -> type_Found:
@@ -328,17 +358,30 @@ def _extras(spec: ProviderSpec) -> type_Found:
         for name in getattr(spec, field):
             if not _HEADER.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
                 yield field, f"Remove “{name}”: it is not a header that a definition may set."
+            if not is_header_value(PLACEHOLDER.sub("x", getattr(spec, field)[name])):
+                yield field, f"Write the value of “{name}” in printable ASCII, without spaces around it."
     yield from _token_response(spec)
-    for field in ("scope_parameter", "client_id_parameter", "client_secret_parameter"):
-        if not _WIRE_NAME.fullmatch(str(getattr(spec, field))):
-            yield field, "Write a parameter's name: letters, digits, and . _ ~ - only."
+    yield from _wire_names(spec)
     if spec.userinfo_body:
         try:
             json.loads(spec.userinfo_body)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield "userinfo_body", "Write JSON: it is what a userinfo asked by POST sends."
         if spec.userinfo_method != "POST":
             yield "userinfo_body", "Choose the userinfo method POST, or leave the body out."
+
+
+def _wire_names(spec: ProviderSpec) -> type_Found:
+    """Other names for scope, client id and secret; never the name of another thing that the flow sends."""
+    usual = {"scope_parameter": "scope", "client_id_parameter": CLIENT_ID, "client_secret_parameter": CLIENT_SECRET}
+    names = {field: str(getattr(spec, field)) for field in usual}
+    for field, name in names.items():
+        others = {*usual.values(), *(other for key, other in names.items() if key != field)}
+        taken = (RESERVED_IN_AUTHORIZATION | RESERVED_IN_TOKEN_REQUEST | others) - {usual[field]}
+        if not _WIRE_NAME.fullmatch(name):
+            yield field, "Write a parameter's name: letters, digits, and . _ ~ - only."
+        elif name in taken:
+            yield field, f"“{name}” is the name of something else that the flow sends. Choose the provider's own name."
 
 
 def _token_response(spec: ProviderSpec) -> type_Found:
@@ -361,11 +404,14 @@ def _token_response(spec: ProviderSpec) -> type_Found:
 
 _RULES = (
     _required_fields,
+    _public_client,
     _assertion_audience,
     _parameters,
     _config_values,
     _secrets_elsewhere,
+    _secrets_in_browsers,
     _metadata,
+    _tokens_shown,
     _placeholders,
     _patterns,
     _scopes,

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from integrations.models import Connection, ConnectionState, CustomProvider, Integration, Token, TokenSchedule
+from integrations.crypto import SealError
+from integrations.models import (
+    Connection,
+    ConnectionState,
+    ConnectLink,
+    CustomProvider,
+    Integration,
+    Token,
+    TokenSchedule,
+)
+from integrations.models.parameter_values import WithParameters
 from integrations.providers.base import ProviderSpec
 from integrations.providers.parameters import admin_parameters, endpoint_template
 from integrations.providers.rendering import origin_of, placeholders
@@ -94,18 +104,58 @@ def moved_defaults(before: ProviderSpec, after: ProviderSpec) -> set[str]:
     }
 
 
-def forget_secrets(provider: CustomProvider, *, relying_on: Collection[str] | None = None) -> int:
-    """Clear client secrets and tokens of the provider's integrations; its connections need a person again.
+def forget_secrets(
+    provider: CustomProvider, *, passwords: Collection[str] = (), relying_on: Collection[str] | None = None
+) -> int:
+    """Clear client secrets, `passwords` and tokens of the provider's integrations; its connections need a person again.
 
-    With `relying_on`, only those that leave one of these parameters to its default. Runs in the caller's transaction;
-    returns how many connections it concerns.
+    `passwords` are keys of parameters. With `relying_on`, only integrations that leave one of these parameters to its
+    default. No connection stays on the version it was made with: what is entered now is not for the old host. Runs in
+    the caller's transaction; returns how many connections it concerns.
     """
     rows = provider.workspace.integrations.filter(provider_id=provider.provider_id).select_for_update()
     moved = _relying(rows, relying_on)
     for integration in moved:
         integration.client_secret = None  # type: ignore[assignment] # a text or none, sealed when saved
         integration.save(update_fields=["client_secret", "updated_at"])
-    return forget_tokens(provider.workspace.connections.filter(integration__in=[one.pk for one in moved]))
+    drop_parameters(moved, passwords)
+    connections = provider.workspace.connections.filter(integration__in=[one.pk for one in moved])
+    connections.update(provider_version=None)
+    return forget_tokens(connections)
+
+
+def password_keys(*specs: ProviderSpec) -> frozenset[str]:
+    """The parameters that are passwords under one of these definitions."""
+    return frozenset(p.key for spec in specs for p in spec.parameters if p.type == "password")
+
+
+def drop_parameters(integrations: Collection[Integration], keys: Collection[str]) -> None:
+    """Drop the values of these parameters from integrations and all that was made under them."""
+    if keys:
+        _drop(integrations, keys)
+        forget_passwords(integrations, keys)
+
+
+def forget_passwords(integrations: Collection[Integration], keys: Collection[str]) -> None:
+    """Drop the values of these parameters that connections and links of these integrations hold."""
+    ids = [integration.pk for integration in integrations]
+    if keys and ids:
+        _drop(Connection.objects.filter(integration__in=ids), keys)
+        _drop(ConnectLink.objects.filter(integration__in=ids, used_at=None), keys)
+
+
+def _drop(rows: Iterable[WithParameters], keys: Collection[str]) -> None:
+    """Drop values from rows; as with a client secret, what no key opens goes too: it may be opened again later."""
+    for row in rows:
+        try:
+            values = row.parameters
+            kept = {key: value for key, value in values.items() if key not in keys}
+            if kept == values:
+                continue
+        except SealError:
+            kept = {}
+        row.parameters = kept
+        row.save(update_fields=["sealed_parameters"])
 
 
 def forget_tokens(connections: QuerySet[Connection]) -> int:

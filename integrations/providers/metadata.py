@@ -14,7 +14,7 @@ from integrations.oauth.errors import ConfigurationRefused
 from integrations.oauth.patterns import compile_pattern
 from integrations.oauth.token_response import value_at
 from integrations.providers.base import MetadataField, MetadataSource, ProviderSpec
-from integrations.providers.rendering import MAX_VALUE_LENGTH
+from integrations.providers.rendering import MAX_VALUE_LENGTH, ParameterRefused, check_value
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def of_callback(spec: ProviderSpec, query: Iterable[tuple[str, str]]) -> dict[st
         given = [value for name, value in pairs if name == field.field]
         if not given and not field.required:
             continue
-        text = _kept(field, given[0]) if len(given) == 1 else None
+        text = _kept(spec, field, given[0]) if len(given) == 1 else None
         if text is None:
             raise ConfigurationRefused(
                 "metadata_refused", f"The provider's answer has no usable “{field.field}”. Nothing was connected."
@@ -46,7 +46,7 @@ def of_answer(spec: ProviderSpec, extra: Mapping[str, Any]) -> dict[str, str]:
         found = value_at(extra, field.field)
         if isinstance(found, bool) or not isinstance(found, str | int):
             continue
-        text = _kept(field, str(found))
+        text = _kept(spec, field, str(found))
         if text is None:
             logger.warning("%s: “%s” of the token answer does not have the expected form.", spec.provider_id, field.key)
         else:
@@ -63,10 +63,17 @@ def _fields(spec: ProviderSpec, source: MetadataSource) -> list[MetadataField]:
     return [field for field in spec.metadata if field.source is source]
 
 
-def _kept(field: MetadataField, text: str) -> str | None:
+def _kept(spec: ProviderSpec, field: MetadataField, text: str) -> str | None:
     if len(text) > MAX_VALUE_LENGTH or not text.isprintable():
         return None
     match = compile_pattern(field.pattern).fullmatch(text)
     if match is None:
         return None
-    return (match[1] if match.re.groups else text) or None
+    value = (match[1] if match.re.groups else text) or None
+    parameter = next((parameter for parameter in spec.parameters if parameter.key == field.key), None)
+    if value is None or parameter is None:
+        return value
+    try:
+        return check_value(parameter, value)  # whose place it takes from now on
+    except ParameterRefused:
+        return None

@@ -11,7 +11,7 @@ standard ones are those of `integrations.oauth.grants`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -29,10 +29,19 @@ from integrations.providers.parameters import (
     awaits_metadata,
     endpoint_template,
     placeholder_parameters,
+    secret_keys,
+    static_values,
     with_config_values,
     with_helper_values,
 )
-from integrations.providers.rendering import PLACEHOLDER, render_endpoint, render_text
+from integrations.providers.rendering import (
+    PLACEHOLDER,
+    ParameterRefused,
+    is_header_value,
+    placeholders,
+    render_endpoint,
+    render_text,
+)
 
 MAX_ACCOUNT_TEXT = 200
 _CLIENT_ID_AS_VALUE = Parameter(CLIENT_ID, "Client ID", pattern=r"[ -~]+", optional=True)
@@ -80,8 +89,8 @@ class OAuthProvider:
             revocation_request_format=cast(Literal["form", "json"], spec.revocation_request_format),
             userinfo_method=cast(Literal["GET", "POST"], spec.userinfo_method),
             userinfo_body=spec.userinfo_body,
-            token_headers=self._extra(spec.token_headers, {**named, **values}),
-            userinfo_headers=self._extra(spec.userinfo_headers, {**named, **values}),
+            token_headers=self._headers(spec.token_headers, {**named, **values}),
+            userinfo_headers=self._headers(spec.userinfo_headers, {**named, **values}),
             authorization_params=self._extra(spec.authorization_params, values) if self.asks_people else {},
             token_params=self._extra(spec.token_params, values),
             refresh_params=self._extra(spec.refresh_params, values),
@@ -103,7 +112,9 @@ class OAuthProvider:
         method = self.spec.client_auth(integration.token_endpoint_auth_method)
         values = values or {}
         own = self.spec.asks_credentials
-        client_id = values.get(CLIENT_ID, "") if own else self._filled_in(integration.client_id, values)
+        # The client id is sent through browsers: what became secret since it was saved is not filled in.
+        hidden = secret_keys(self.spec)
+        client_id = values.get(CLIENT_ID, "") if own else self._filled_in(integration.client_id, values, but=hidden)
         if method is ClientAuth.PRIVATE_KEY_JWT:
             key = integration.signing_client_key(timezone.now())
             return OAuthClient(client_id, "", method, key.signing_key() if key is not None else None)
@@ -232,10 +243,19 @@ class OAuthProvider:
         # An optional parameter that stayed blank is not sent; what the definition itself leaves blank is.
         return {name: text for name, text in rendered.items() if text or not extra[name]}
 
-    def _filled_in(self, text: str, values: Mapping[str, str]) -> str:
+    def _headers(self, headers: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+        """As `_extra`; what no header can hold is refused before anybody is asked, not after a token was issued."""
+        rendered = self._extra(headers, values)
+        for name, text in rendered.items():
+            if not is_header_value(text):
+                key = next(iter(placeholders(headers[name])), name)
+                raise ParameterRefused(key, f"The header {name} takes printable ASCII only, without spaces around it.")
+        return rendered
+
+    def _filled_in(self, text: str, values: Mapping[str, str], *, but: Collection[str] = ()) -> str:
         """A credential with the parameters that it names; anything else in braces is part of it."""
-        text = with_config_values(self.spec, text)
-        return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+        known = {key: value for key, value in {**values, **static_values(self.spec)}.items() if key not in but}
+        return PLACEHOLDER.sub(lambda match: known.get(match[1], match[0]), text)
 
 
 class AuthorizationCodeOAuthProvider(OAuthProvider):

@@ -43,9 +43,22 @@ ENDPOINT_FIELDS = (
 _CHECKED_ELSEWHERE = r"[ -~]+"
 
 
+def static_values(spec: ProviderSpec) -> dict[str, str]:
+    """What the definition fixes itself, by key; without what no key opens."""
+    return {item.key: item.value for item in spec.config_values if not item.helper and item.value is not None}
+
+
+def secret_keys(spec: ProviderSpec) -> frozenset[str]:
+    """The keys whose values nobody may read: password parameters, secret config values, what helpers make of them."""
+    own = {parameter.key for parameter in spec.parameters if parameter.type == "password"}
+    own |= {item.key for item in spec.config_values if item.is_secret}
+    made = {item.key: read_call(item.helper) for item in spec.config_values if _is_known_helper(item)}
+    return frozenset(own | {key for key, call in made.items() if call.helper.uses_credentials or own & {*call.inputs}})
+
+
 def with_config_values(spec: ProviderSpec, template: str) -> str:
     """The template with the definition's static values in place; everything else stays a placeholder."""
-    own = {item.key: item.value for item in spec.config_values if not item.helper and item.value is not None}
+    own = static_values(spec)
     return PLACEHOLDER.sub(lambda match: own.get(match[1], match[0]), template) if own else template
 
 

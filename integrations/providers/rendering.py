@@ -104,6 +104,11 @@ def check_value(parameter: Parameter, value: object) -> str:
     return value
 
 
+def is_header_value(text: str) -> bool:
+    """Whether a header can hold a text (RFC 9110 §5.5, less what is obsolete)."""
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
 def render_text(template: str, values: Mapping[str, object], parameters: Sequence[Parameter]) -> str:
     """Fill placeholders of a text that is no URL (an extra parameter's value). Raises ParameterRefused."""
     checked = _checked_values(template, values, parameters)

@@ -14,10 +14,15 @@ from integrations.models import ConnectionState, GrantType, Integration, TokenSc
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
 from integrations.providers.client_keys import create_key
-from integrations.providers.endpoint_change import forget_tokens
+from integrations.providers.endpoint_change import forget_passwords, forget_tokens, password_keys
 from integrations.providers.oauth_provider import provider_for
-from integrations.providers.parameters import admin_parameters, integration_parameters, without_config_values
-from integrations.providers.rendering import ParameterRefused, check_value
+from integrations.providers.parameters import (
+    admin_parameters,
+    integration_parameters,
+    secret_keys,
+    without_config_values,
+)
+from integrations.providers.rendering import ParameterRefused, check_value, placeholders
 from integrations.providers.scope_rules import ScopesRefused, check_additional_scopes
 from integrations.providers.service_account_key import KeyRefused, read_key_file
 from integrations.wake import wake_worker
@@ -138,6 +143,7 @@ def save_integration(
         if created or changed:
             integration.save()
             if moved:
+                forget_passwords([integration], password_keys(spec))
                 forget_tokens(workspace.connections.filter(integration=integration))
             record(
                 workspace,
@@ -193,7 +199,7 @@ def _read_setup(
             for field, sent in (("client_id", client_id), ("client_secret", secret)):
                 _collect(errors, field, f"{spec.name} {_PER_CONNECTION}" if sent else "")
         else:
-            _collect(errors, "client_id", _client_id_problem(client_id))
+            _collect(errors, "client_id", _client_id_problem(spec, client_id))
             _collect(errors, "client_secret", _client_secret_problem(secret, clear=clear_client_secret))
         problem = _auth_method_problem(spec, grant_type, token_endpoint_auth_method)
         _collect(errors, "token_endpoint_auth_method", problem)
@@ -231,7 +237,9 @@ def _collect(errors: dict[str, list[str]], field: str, sentence: str) -> None:
         errors.setdefault(field, []).append(sentence)
 
 
-def _client_id_problem(client_id: str) -> str:
+def _client_id_problem(spec: ProviderSpec, client_id: str) -> str:
+    if hidden := [key for key in placeholders(client_id) if key in secret_keys(spec)]:
+        return f"Remove {{{{{hidden[0]}}}}}: it is a secret, and browsers see the client ID."
     if not client_id:
         return "Enter the client ID that the provider gave to your app."
     if len(client_id) > MAX_CLIENT_ID_LENGTH:
@@ -258,6 +266,8 @@ def _auth_method_problem(spec: ProviderSpec, grant_type: str, method: str | None
     if grant_type == GrantType.CLIENT_CREDENTIALS and effective is ClientAuth.NONE:
         # RFC 6749 §4.4: this grant is for confidential clients only.
         return "A service account authenticates with its client secret. Choose another method than none."
+    if effective is ClientAuth.NONE and spec.pkce == "off":
+        return f"Choose another method than none: {spec.name} has PKCE off, so that nothing would protect the code."
     return ""
 
 

@@ -140,6 +140,7 @@ class SetupForm(forms.Form):
                 f"Another client ID breaks {_connections(self.connected)}: tokens belong to the app they were "
                 "issued to. Confirm below, or put the old one back.",
             )
+        moves = self._names_another_host(cleaned)
         for parameter in integration_parameters(self.spec):
             value = cleaned.get(PARAMETER + parameter.key)
             if value:
@@ -147,7 +148,21 @@ class SetupForm(forms.Form):
                     check_value(parameter, value)
                 except ParameterRefused as refused:
                     self.add_error(PARAMETER + parameter.key, str(refused))
+            elif moves and parameter.type == "password" and self._stored.get(parameter.key):
+                self.add_error(PARAMETER + parameter.key, "Enter it again: the stored one is not sent to another host.")
         return cleaned
+
+    @property
+    def _stored(self) -> Mapping[str, Any]:
+        return self.integration.readable_parameters if self.integration else {}
+
+    def _names_another_host(self, cleaned: Mapping[str, Any]) -> bool:
+        """Whether a parameter that decides the host gets another value than the stored one."""
+        return any(
+            (cleaned.get(PARAMETER + parameter.key) or parameter.default)
+            != (self._stored.get(parameter.key) or parameter.default)
+            for parameter in admin_parameters(self.spec)
+        )
 
     def _judge_missing_secret(self, cleaned: dict[str, Any]) -> None:
         """A secret is required by the client authentication that was chosen, not by the one that was saved."""
@@ -166,9 +181,8 @@ class SetupForm(forms.Form):
     @property
     def parameters(self) -> dict[str, str]:
         """The values after validation. Blank ones are left out, but a blank password keeps the stored one."""
-        stored = self.integration.readable_parameters if self.integration else {}
         own = integration_parameters(self.spec)
-        kept = {p.key: stored.get(p.key) for p in own if p.type == "password"}
+        kept = {p.key: self._stored.get(p.key) for p in own if p.type == "password"}
         values = {p.key: str(self.cleaned_data.get(PARAMETER + p.key) or "").strip() or kept.get(p.key) for p in own}
         return {key: str(value) for key, value in values.items() if value}
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 
+from tests.servers.chromium import axe_violations
 from tests.servers.product import Product
 
 TIMEOUT_MS = 15_000
 WIDE = {"width": 1280, "height": 900}
-_AXE = Axe().axe_script
-_RUN_AXE = "() => axe.run({resultTypes: ['violations']})"
 
 
 def sandbox_url(product: Product) -> str:
@@ -84,13 +82,8 @@ class Person:
     def look(self) -> None:
         """Let axe and the layout judge the page as it is now."""
         self.page.wait_for_load_state("networkidle")
-        self.page.evaluate(_AXE)
-        self.judge()
-
-    def judge(self) -> None:
-        """The same on a page that has axe already."""
         where = urlsplit(self.page.url).path
-        for violation in self.page.evaluate(_RUN_AXE)["violations"]:
+        for violation in axe_violations(self.page):
             nodes = [node["html"][:300] for node in violation["nodes"][:4]]
             self.complaints.append(f"axe {violation['id']} on {where}: {nodes}")
         if too_wide := self.page.evaluate(_TOO_WIDE):

@@ -60,12 +60,10 @@ def furnished(browser: Browser, product: Product, program: Program, signed_in: A
     program.call("POST", "/integrations/custom_broken/client_credentials/test", {})
     program.call("PUT", "/integrations/github/authorization_code", client)
     connect_sandbox(browser, product, signed_in)
-    product.manage("shell", "-c", EXPIRED)
+    key_id = product.manage("shell", "-c", EXPIRED + INVITED + KEY).strip().splitlines()[-1]
     connection = program.call("GET", "/integrations/sandbox/authorization_code/connections")["items"][0]
     program.call("GET", f"/connections/{connection['id']}/token")
     link = program.call("POST", "/integrations/sandbox/authorization_code/connect-links", {"connection": "Dana"})
-    product.manage("shell", "-c", INVITED)
-    key_id = product.manage("shell", "-c", KEY).strip().splitlines()[-1]
     return Furniture(connection["id"], link["url"].removeprefix(product.url), key_id)
 
 

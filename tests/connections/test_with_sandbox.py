@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.completion import complete_authorization
 from integrations.connections.refresh import refresh_connection, refresh_due
@@ -38,7 +39,11 @@ def delegated_sandbox(workspace: Workspace, sandbox: SandboxServer) -> Integrati
 
 def connect(integration: Integration, sandbox: SandboxServer, user: User, *, allow: bool = True) -> Any:
     started = start_authorization(
-        integration, binding="browser", user=user, additional_scopes=["notes:read"], actor=Actor.member(user)
+        integration,
+        binding="browser",
+        user=user,
+        chosen=ChosenScopes(additional=("notes:read",)),
+        actor=Actor.member(user),
     )
     brought_back = sandbox.decide(started.url, allow=allow)
     return complete_authorization(list(brought_back.items()), binding="browser", user=user)

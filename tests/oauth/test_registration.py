@@ -129,6 +129,7 @@ def test_an_absent_method_means_as_asked(http: requests.Session, wire: ScriptedS
         ({"client_id": 17}, "registration_malformed"),
         ({"client_id": "x" * 513}, "registration_malformed"),
         ({"client_id": "a\x00b"}, "registration_malformed"),
+        ({"error": ["x"], "client_id": "c"}, "registration_malformed"),  # a code that is no text
         ({"client_secret": ""}, "registration_without_secret"),
         ({"client_secret": "a\r\nb"}, "registration_without_secret"),
         ({"client_secret": "x" * 5000}, "registration_without_secret"),

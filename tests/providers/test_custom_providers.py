@@ -222,7 +222,7 @@ def test_base_scopes_are_required_scopes(workspace: Workspace) -> None:
                 ],
             },
             "config_values",
-            "whatever host a connection names",
+            "whatever host a parameter names",
         ),
         # Credentials asked per connection.
         ({"parameters": [{"key": "client_secret", "label": "S", "type": "password"}]}, "parameters", "client_id"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.template.base import Template
 from django.test import Client
 
 from integrations.models import Connection, GrantType, Integration
@@ -67,6 +68,12 @@ def browser_of(user: User, **options: Any) -> Client:
     client = Client(**options)
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def _as_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that note no copy of each context for `answer.context`: an eighth of what a long form costs."""
+    monkeypatch.setattr(Template, "_render", lambda self, context: self.nodelist.render(context))
 
 
 @pytest.fixture

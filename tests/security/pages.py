@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 
 @dataclass
@@ -60,12 +60,13 @@ def forms_of(page: str, html: str) -> list[Form]:
 
 
 def links_of(page: str, html: str) -> list[str]:
-    """Paths of ours that a page leads to, queries included."""
+    """Paths of ours that a page leads to, queries included: one spelling for filters chosen in whatever order."""
     reader = _Reader(page)
     reader.feed(html)
     paths = []
     for link in reader.links:
         parts = urlsplit(link)
         if not parts.netloc and parts.path.startswith("/"):
-            paths.append(parts.path + (f"?{parts.query}" if parts.query else ""))
+            query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)))
+            paths.append(parts.path + (f"?{query}" if query else ""))
     return paths

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.signals import got_request_exception
 from django.db import transaction
 from django.test import Client
+from django.urls import resolve
 
 from integrations.connections.connect_links import create_connect_link
 from integrations.models import Connection, Integration
+from integrations.providers.catalogue import catalogue
 from integrations.providers.custom import create_custom_provider
 from tests.api.client import make_key
 from tests.factories import make_connection, make_member, make_user
@@ -39,7 +44,21 @@ HOSTILE = {
 }
 # Pages of ours and of allauth's; links found on them are followed.
 STARTS = ["/accounts/email/", "/accounts/password/change/", "/accounts/2fa/", "/accounts/sessions/", "/workspaces/"]
-MAX_PAGES = 150
+# Pages of one view are alike: of hundreds of providers and filters this many are opened, so that no other kind waits
+# behind them. `test_hostile_names_are_text_on_every_page` opens them all.
+OF_A_KIND = 10
+
+
+SHARED_FORMS = {"integrations:custom_edit": "integrations:custom_new"}  # ProviderForm
+# What the walk must have found a form of.
+SENT_TO_INTEGRATIONS = [
+    "configuration", "scopes", "custom_new", "custom_edit", "provider_delete", "integration_delete", "connect", "test",
+    "fetch_token", "connection_new", "connection_change", "connect_link_create", "disconnect", "connection_delete",
+]  # fmt: skip
+SENT_TO_WORKSPACES = [
+    "settings", "member_invite", "member_role", "member_remove", "member_invitation_resend", "api_key_new",
+    "api_key_roll", "api_key_revoke",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -91,10 +110,11 @@ def full_workspace(
 
 
 def crawl(client: Client, starts: list[str]) -> tuple[list[str], list[Form]]:
-    """Pages reached from some, and every form on them (one per action and set of fields)."""
+    """Pages reached from some, and every form on them: one per view and set of fields."""
     waiting, seen, forms = list(starts), set(starts), {}
+    kinds: Counter[tuple[str, ...]] = Counter()
     pages = []
-    while waiting and len(pages) < MAX_PAGES:
+    while waiting:
         path = waiting.pop(0)
         answer = client.get(path, follow=True)
         assert answer.status_code < 500, path
@@ -103,47 +123,80 @@ def crawl(client: Client, starts: list[str]) -> tuple[list[str], list[Form]]:
         pages.append(path)
         html = answer.content.decode()
         for form in forms_of(path, html):
-            forms.setdefault((form.method, form.action.partition("?")[0], *sorted(form.fields)), form)
+            forms.setdefault((form.method, kind_of(form.action)[0], *sorted(form.fields)), form)
         for link in links_of(path, html):
-            if link not in seen and not link.startswith(("/static/", "/accounts/logout")) and "page=" not in link:
-                seen.add(link)
-                waiting.append(link)
+            kind = kind_of(link)
+            if link in seen or kinds[kind] >= OF_A_KIND or link.startswith(("/static/", "/accounts/logout")):
+                continue
+            seen.add(link)
+            kinds[kind] += 1
+            waiting.append(link)
     return pages, list(forms.values())
 
 
-def hostile_posts(form: Form) -> Iterator[tuple[str, dict[str, str]]]:
-    """The form with one field at a time, and all at once, replaced."""
-    names = [name for name in form.fields if name != "csrfmiddlewaretoken"]
-    for kind, value in HOSTILE.items():
-        if names:
-            yield f"all: {kind}", dict.fromkeys(names, value)
-        for name in names:
-            yield f"{name}: {kind}", {**form.fields, name: value}
-            if kind == "nul":
-                yield f"{name} twice", {**form.fields, name: [value, "b"]}  # type: ignore[dict-item]
+def kind_of(address: str) -> tuple[str, ...]:
+    """The view behind an address, and the names in its query."""
+    parts = urlsplit(address)
+    return resolve(parts.path).view_name, *sorted(dict(parse_qsl(parts.query, keep_blank_values=True)))
+
+
+def one_provider_per_set_of_parameters() -> list[str]:
+    """Configuration pages on which every field that a provider of the catalogue asks for stands once."""
+    found = {tuple(sorted(one.key for one in spec.parameters)): spec for spec in catalogue().values()}
+    return [
+        f"/w/acme/integrations/{spec.provider_id}/{spec.grant_types[0].value}/configuration/" for spec in found.values()
+    ]
+
+
+def field_of(form: Form, name: str) -> tuple[str, ...]:
+    """What judges a field: its view, or the form that two views share, and its name without the number of its row."""
+    view = kind_of(form.action)[0]
+    return form.method, SHARED_FORMS.get(view, view), re.sub(r"-\d+-", "-", name)
+
+
+def hostile_posts(forms: list[Form]) -> Iterator[tuple[Form, str, dict[str, str]]]:
+    """Each form with all of its fields replaced at once, and each field alone, on the first form that has it."""
+    tried: set[tuple[str, ...]] = set()
+    for form in forms:
+        names = [name for name in form.fields if name != "csrfmiddlewaretoken"]
+        new = list({field_of(form, name): name for name in names if field_of(form, name) not in tried}.values())
+        tried |= {field_of(form, name) for name in names}
+        for kind, value in HOSTILE.items():
+            if names:
+                yield form, f"all: {kind}", dict.fromkeys(names, value)
+            for name in new:
+                yield form, f"{name}: {kind}", {**form.fields, name: value}
+                if kind == "nul":
+                    yield form, f"{name} twice", {**form.fields, name: [value, "b"]}  # type: ignore[dict-item]
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_as_in_production")
 def test_no_form_crashes_on_hostile_text(full_workspace: Workspace, alice: User, crashes: list[str]) -> None:
     client = browser_of(alice, raise_request_exception=False)
-    pages, forms = crawl(client, [f"/w/{full_workspace.slug}/integrations/", *STARTS])
-    assert len(pages) > 40
-    assert len(forms) > 40
+    base = f"/w/{full_workspace.slug}/integrations/"
+    set_up = [f"{base}{one.provider_id}/{one.grant_type}/" for one in full_workspace.integrations.all()]
+    pages, forms = crawl(client, [*set_up, base, *STARTS, *one_provider_per_set_of_parameters()])
+    assert len(pages) > 100
+    views = {kind_of(form.action)[0] for form in forms if form.method == "post"}
+    assert views >= {f"integrations:{name}" for name in SENT_TO_INTEGRATIONS}
+    assert views >= {f"workspaces:{name}" for name in SENT_TO_WORKSPACES}
+    assert len(forms) > 50
     failed = []
-    for form in forms:
-        for what, data in hostile_posts(form):
-            savepoint = transaction.savepoint()
-            send = client.post if form.method == "post" else client.get
-            answer = send(form.action, data)
-            transaction.savepoint_rollback(savepoint)
-            if answer.status_code >= 500:
-                failed.append(f"{form} {what}: {answer.status_code}")
-            if "logout" in form.action or not client.session.get("_auth_user_id"):
-                client.force_login(alice)
+    for form, what, data in hostile_posts(forms):
+        savepoint = transaction.savepoint()
+        send = client.post if form.method == "post" else client.get
+        answer = send(form.action, data)
+        transaction.savepoint_rollback(savepoint)
+        if answer.status_code >= 500:
+            failed.append(f"{form} {what}: {answer.status_code}")
+        if "logout" in form.action or not client.session.get("_auth_user_id"):
+            client.force_login(alice)
     assert failed == [], "\n".join([*failed[:20], *crashes[:3]])
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_as_in_production")
 def test_no_form_of_a_stranger_crashes_on_hostile_text(
     full_workspace: Workspace, delegated: Integration, alice: User, crashes: list[str], mailoutbox: list[Any]
 ) -> None:
@@ -157,13 +210,12 @@ def test_no_form_of_a_stranger_crashes_on_hostile_text(
     _, forms = crawl(client, starts)
     assert len(forms) >= 4
     failed = []
-    for form in forms:
-        for what, data in hostile_posts(form):
-            savepoint = transaction.savepoint()
-            answer = (client.post if form.method == "post" else client.get)(form.action, data)
-            transaction.savepoint_rollback(savepoint)
-            if answer.status_code >= 500:
-                failed.append(f"{form} {what}: {answer.status_code}")
+    for form, what, data in hostile_posts(forms):
+        savepoint = transaction.savepoint()
+        answer = (client.post if form.method == "post" else client.get)(form.action, data)
+        transaction.savepoint_rollback(savepoint)
+        if answer.status_code >= 500:
+            failed.append(f"{form} {what}: {answer.status_code}")
     assert failed == [], "\n".join([*failed[:20], *crashes[:3]])
 
 

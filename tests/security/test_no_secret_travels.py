@@ -303,6 +303,7 @@ def _admin_pages() -> list[str]:
     return pages
 
 
+@pytest.mark.usefixtures("_as_in_production")
 def test_no_secret_is_found_anywhere(
     story: Story, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[Any], settings: Any
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from integrations.models import Connection, GrantType, Integration
+from integrations.models import ClientKeyAlgorithm, Connection, GrantType, Integration
 from integrations.providers.client_keys import create_key
 from tests.factories import make_connection, make_integration, make_member
 from tests.security.conftest import browser_of
@@ -94,7 +94,7 @@ def address(
         "membership_id": member.pk,
         "invitation_id": invitation.pk,
         "key_id": key.pk,
-        "client_key_id": create_key(delegated, actor=Actor.operator()).pk,
+        "client_key_id": create_key(delegated, actor=Actor.operator(), algorithm=ClientKeyAlgorithm.ES256).pk,
     }
     routes = {route.name: route for route in all_routes()}
     return lambda name: reverse(name, kwargs={one: values[one] for one in routes[name].parameters})
@@ -207,6 +207,7 @@ def test_an_editor_cannot_smuggle_what_an_admin_decides_into_a_connect(
 HOSTILE_TEXT = "<img src=x onerror=alert(1)>'\"><script>alert(1)</script>"
 
 
+@pytest.mark.usefixtures("_as_in_production")
 def test_hostile_names_are_text_on_every_page(
     workspace: Workspace, delegated: Integration, connected: Connection, alice: User
 ) -> None:

@@ -9,8 +9,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -23,6 +25,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_AXE = Axe().axe_script
 _running: list[tuple[Playwright, Browser]] = []
 _users: list[object] = []
 
@@ -54,3 +57,10 @@ def shared_chromium() -> Iterator[Browser]:
             playwright, browser = _running.pop()
             browser.close()
             playwright.stop()
+
+
+def axe_violations(page: Page) -> list[dict[str, Any]]:
+    """What axe finds wrong with the page as it is now, by every rule; what passes is not written down."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE)
+    return list(page.evaluate("() => axe.run({resultTypes: ['violations']})")["violations"])

@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.connections.connect_links import create_connect_link
-from integrations.models import ClientKey, Connection, GrantType, Integration
+from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration
 from integrations.providers.client_keys import create_key
 from integrations.providers.custom import create_custom_provider
 from tests.factories import make_connection, make_integration, make_member, make_user, make_workspace
@@ -70,7 +70,7 @@ class Tenant:
         self.service: Integration = make_integration(
             self.workspace, self.provider.provider_id, GrantType.CLIENT_CREDENTIALS
         )
-        self.client_key: ClientKey = create_key(self.integration, actor=actor)
+        self.client_key: ClientKey = create_key(self.integration, actor=actor, algorithm=ClientKeyAlgorithm.ES256)
         self.connection: Connection = make_connection(self.integration)
         make_connection(self.service)
         create_connect_link(self.integration, connection_name="by-link", actor=actor)

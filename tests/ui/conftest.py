@@ -8,10 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
-from tests.servers.chromium import shared_chromium, why_missing
+from tests.servers.chromium import axe_violations, shared_chromium, why_missing
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Watched:
 
     def check(self) -> None:
         """Fail on anything axe or the browser found, and on a page wider than its window."""
-        for violation in Axe().run(self.page).response["violations"]:
+        for violation in axe_violations(self.page):
             nodes = [node["html"][:200] for node in violation["nodes"]]
             self.complaints.append(f"axe {violation['id']}: {nodes}")
         if self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from integrations.connections.authorization import StartedAuthorization, start_authorization
+from integrations.connections.choices import ChosenScopes
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.completion import complete_authorization
 from integrations.connections.outcomes import AuthorizationOutcome
@@ -46,10 +47,16 @@ class Flow:
     def actor(self) -> Actor:
         return Actor.member(self.user)
 
-    def start(self, **more: Any) -> dict[str, list[str]]:
+    def start(self, *, additional_scopes: Sequence[str] = (), **more: Any) -> dict[str, list[str]]:
         """Leave for the consent page; what the authorization URL says."""
         started = start_authorization(
-            self.integration, user=self.user, binding=BROWSER, actor=self.actor, now=NOW, **more
+            self.integration,
+            user=self.user,
+            binding=BROWSER,
+            chosen=ChosenScopes(additional=tuple(additional_scopes)) if additional_scopes else None,
+            actor=self.actor,
+            now=NOW,
+            **more,
         )
         self._started.append(started)
         return parse_qs(urlsplit(started.url).query, keep_blank_values=True)
@@ -66,9 +73,10 @@ class Flow:
         assert outcome.ok, (outcome.code, outcome.message, outcome.provider_text)
         return self.again(outcome.connection_id)
 
-    def fetch(self, **more: Any) -> Connection:
+    def fetch(self, *, additional_scopes: Sequence[str] = (), **more: Any) -> Connection:
         """client_credentials."""
-        return fetch_token(self.integration, actor=self.actor, now=NOW, **more)
+        chosen = ChosenScopes(additional=tuple(additional_scopes)) if additional_scopes else None
+        return fetch_token(self.integration, chosen=chosen, actor=self.actor, now=NOW, **more)
 
     def refresh(self, connection: Connection, *, now: datetime = NOW) -> RefreshOutcome:
         return refresh_connection(connection.pk, forced=True, actor=self.actor, now=now)

@@ -17,6 +17,7 @@ from django.test import Client
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from integrations.connections.choices import ChoicesRefused
 from integrations.connections.errors import sentence
 from integrations.models import ConnectionState, GrantType, Integration
 from integrations.oauth.errors import ClientRefused, ConfigurationRefused, OAuthError
@@ -132,8 +133,9 @@ def test_connections_act_as_different_people_side_by_side(flow: Flow) -> None:
 
 @pytest.mark.parametrize("subject", ["ada", "ada@acme.test,bob@acme.test", "@", "ada@acme test"])
 def test_a_subject_is_an_address(flow: Flow, subject: str) -> None:
-    with pytest.raises(ConfigurationRefused):
+    with pytest.raises(ChoicesRefused) as caught:
         flow.fetch(parameters={"subject": subject})
+    assert list(caught.value.errors) == ["parameters.subject"]
     assert flow.server.requests == []
 
 
