@@ -64,7 +64,7 @@ def _ways(tree: Iterable[tuple[Any, Any]], *, inside_repeat: bool) -> int:
             if inside_repeat:
                 raise PatternRefused(
                     "Alternatives inside a repetition are not supported. Repeat one set of characters instead: "
-                    "[ab]+ for (a|b)+."
+                    "[a-z]+ for (read|write)+."
                 )
             ways *= sum(_ways(branch, inside_repeat=False) for branch in argument[1])
         elif operator is _constants.SUBPATTERN:

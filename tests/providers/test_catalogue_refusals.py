@@ -79,6 +79,12 @@ REFUSED = [
     ("allowed_scope_patterns: [{pattern: '('}]", "allowed_scope_patterns", "not a regular expression"),
     # Would take for ever on a long scope.
     ("denied_scope_patterns: [{pattern: '(a+)+b'}]", "denied_scope_patterns", "Repeat one set of characters instead"),
+    (
+        "denied_scope_patterns: [{pattern: '(read|write)+'}]",
+        "denied_scope_patterns",
+        "instead: [a-z]+ for (read|write)+.",
+    ),
+    ("denied_scope_patterns: [{pattern: '(?!a)b'}]", "denied_scope_patterns", "Write out what a value may look like."),
     ("parameters: [{key: 1shop, label: Shop}]", "parameters", "beginning with a letter"),
     ("parameters: [{key: shop, label: S}, {key: shop, label: T}]", "parameters", "used twice"),
     ("parameters: [{key: shop, label: S, type: dropdown}]", "parameters", "options of its dropdown"),
