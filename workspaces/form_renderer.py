@@ -48,6 +48,11 @@ class GrantryBoundField(BoundField):
         return isinstance(self.field.widget, forms.RadioSelect | forms.CheckboxSelectMultiple)
 
     @property
+    def blank_words(self) -> str:
+        """What is said beside the label of a field that may stay blank: "optional", or what blank means."""
+        return str(getattr(self.field, "blank_words", "optional"))
+
+    @property
     def is_optional(self) -> bool:
         """Whether to say so: a stored secret may be left blank, or one of two fields, but that is not the same."""
         widget, marks = self.field.widget, ("one_of_several", "always_chosen")

@@ -21,7 +21,7 @@ from integrations.providers.form_fields import (
     split_lines,
     tail_of,
 )
-from integrations.providers.parameters import admin_parameters, integration_parameters
+from integrations.providers.parameters import admin_parameters, integration_parameters, open_parameters
 from integrations.providers.rendering import ParameterRefused, check_value
 from integrations.providers.service_account_key import MAX_KEY_LENGTH, KeyRefused, ServiceAccountKey
 from workspaces.widgets import SecretInput, SecretTextarea, TagsInput
@@ -102,8 +102,10 @@ class SetupForm(forms.Form):
             )
             for parameter in integration_parameters(self.spec)
         }
-        for name in own:
+        for name, field in own.items():
             key = name.removeprefix(PARAMETER)
+            if any(parameter.key == key for parameter in open_parameters(self.spec, {})) and not field.required:
+                field.blank_words = "or asked for each connection"  # type: ignore[attr-defined] # of our renderer
             stored = self.integration.readable_parameters.get(key) if self.integration else None
             default = next(p.default for p in self.spec.parameters if p.key == key)
             self.initial.setdefault(name, stored or default)

@@ -78,3 +78,10 @@ def test_the_whole_list_travels_compressed(as_alice: Client, workspace: Workspac
     answer = as_alice.get(url("list") + "?status=available", headers={"Accept-Encoding": "gzip"})
     assert answer["Content-Encoding"] == "gzip"
     assert len(answer.content) < 40_000
+
+
+def test_a_parameter_that_the_integration_leaves_open_is_not_called_optional(
+    as_alice: Client, workspace: Workspace
+) -> None:
+    page = as_alice.get(url("configuration", provider_id="shopify", grant_type="authorization_code")).content.decode()
+    assert 'Store <span class="g-optional">· or asked for each connection</span>' in page
