@@ -21,6 +21,7 @@ from integrations.providers.form_fields import (
     split_lines,
 )
 from integrations.providers.parameters import connection_parameters, open_parameters
+from integrations.providers.preview import BLOT
 from integrations.providers.scope_rules import MAX_TOTAL_LENGTH, how_to_ask_for_more, separate_scopes, takes_scopes
 from workspaces.widgets import SecretInput, TagsInput
 
@@ -148,11 +149,11 @@ class ConnectionForm(forms.Form):
 
     @property
     def config_values(self) -> list[tuple[str, str]]:
-        """Label and value of what the definition fixes and shows."""
+        """Label and value of what the definition fixes and shows; of a password, that there is one."""
         return [
-            (item.label, MADE_BY_HELPER if item.helper else str(item.value))
+            (item.label, MADE_BY_HELPER if item.helper else BLOT if item.is_secret else str(item.value))
             for item in self.spec.config_values
-            if item.visible and not item.is_secret and item.type != "password"
+            if item.visible
         ]
 
     @property

@@ -194,13 +194,25 @@ def test_an_editor_cannot_smuggle_what_an_admin_decides_into_a_connect(
         "parameters": "{}", "token_endpoint": "https://evil.example", "return_url": "https://evil.example",
     }  # fmt: skip
     base = f"/w/acme/integrations/{delegated.provider_id}/authorization_code"
-    for path, more in (("connect/", {}), ("connections/new/", {"name": "new"})):
-        page = sign_in(EDITOR).post(f"{base}/{path}", {**crafted, **more}).content.decode()
+    # Choosing scopes has fields on the form of a new connection, judged by their own rules: see below.
+    unknown = {name: value for name, value in crafted.items() if name not in ("scopes", "additional_scopes")}
+    for path, fields in (("connect/", crafted), ("connections/new/", {**unknown, "name": "new"})):
+        page = sign_in(EDITOR).post(f"{base}/{path}", fields).content.decode()
         sent = page.partition('id="continue" href="')[2].partition('"')[0]
         assert "client_id=client-1" in sent
         assert "scope=read%20write&" in sent
         assert "evil" not in sent
     assert Integration.objects.get(pk=delegated.pk).additional_scopes == []
+
+
+def test_an_editor_chooses_no_scopes_where_the_provider_allows_no_choice(
+    delegated: Integration, sign_in: Callable[[Role], Client]
+) -> None:
+    base = f"/w/acme/integrations/{delegated.provider_id}/authorization_code"
+    answer = sign_in(EDITOR).post(f"{base}/connections/new/", {"name": "new", "scopes": "admin"})
+    assert answer.status_code == 422
+    assert 'id="continue"' not in answer.content.decode()
+    assert not delegated.pending_authorizations.exists()
 
 
 # --- answers --------------------------------------------------------------------------------------------
