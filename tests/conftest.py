@@ -31,6 +31,7 @@ hypothesis.settings.load_profile("repeatable")
 BEGIN_FIRST = (
     "browser/test_journeys.py",
     "browser/test_pages_look_right.py",
+    "browser/test_provider_journeys.py",
     "browser/test_connections.py",
     "ui/test_kit_in_browser.py",
     "runtime/test_up.py",
