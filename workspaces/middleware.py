@@ -49,7 +49,7 @@ class RedirectHostMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one request; `request.redirect_host_workspace` says whose host it came by."""
         workspace = find_by_host(request.META.get("HTTP_HOST", ""))
-        request.redirect_host_workspace = workspace  # type: ignore[attr-defined]
+        request.redirect_host_workspace = workspace  # type: ignore[attr-defined] # see workspaces.http
         if workspace is None:
             return self.get_response(request)
         host = urlsplit(workspace.redirect_host).netloc

@@ -53,7 +53,7 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
     return _respond(request, _NOT_FOUND)
 
 
-def nothing_here(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
+def nothing_here(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 (a handler)
     """Handle 404 on a redirect host, which has no pages to lead back to."""
     return HttpResponse("There is nothing here.\n", status=404, content_type="text/plain; charset=utf-8")
 

@@ -70,7 +70,7 @@ class InspectForm(forms.Form):
     def __init__(self, *args: Any, spec: ProviderSpec, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.spec = spec
-        self.fields["answers"].choices = [(one.value, PURPOSE_WORDS[one]) for one in purposes(spec)]  # type: ignore[attr-defined]
+        self.fields["answers"].choices = [(one.value, PURPOSE_WORDS[one]) for one in purposes(spec)]  # type: ignore[attr-defined] # a ChoiceField
         self.asked = [
             one for one in spec.parameters if one.type != "password" and one.key not in (CLIENT_ID, CLIENT_SECRET)
         ]
