@@ -12,7 +12,7 @@ from uuid import UUID
 from celery import shared_task
 from django.db import connections
 
-from integrations.connections import refresh
+from integrations.connections import batch, refresh
 from integrations.connections import sweep as sweeping
 from integrations.connections.commits import DatabaseAway
 from integrations.models import Connection
@@ -53,7 +53,7 @@ def refresh_due() -> None:
     if not _batch_runs.acquire(blocking=False):
         return
     try:
-        summary = refresh.refresh_due()
+        summary = batch.refresh_due()
         if summary.claimed:
             logger.info("Tokens %s", summary)
     finally:

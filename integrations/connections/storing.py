@@ -10,9 +10,10 @@ from typing import Any
 from django.db import transaction
 
 from integrations.connections.accounts import account_name, is_another_account
+from integrations.connections.applying import save_extra
 from integrations.connections.parties import Parties
 from integrations.connections.policies import ERROR_FIELDS, clear_error, recover_integration
-from integrations.connections.renewal import due_at_for, issued_token, save_extra
+from integrations.connections.renewal import due_at_for, issued_token
 from integrations.models import (
     Connection,
     ConnectionState,

@@ -18,8 +18,8 @@ from integrations.connections.client_credentials import fetch_token
 from integrations.connections.commits import give_back_connection
 from integrations.connections.errors import message_of
 from integrations.connections.parties import Parties, parties_of
+from integrations.connections.preparing import why_not_renewable
 from integrations.connections.refresh import refresh_connection
-from integrations.connections.renewal import why_not_renewable
 from integrations.crypto import SealError
 from integrations.models import Connection, GrantType, Integration, Token
 from integrations.oauth import grants

@@ -17,8 +17,8 @@ from integrations.connections.errors import (
     TokenUnavailable,
     sentence,
 )
+from integrations.connections.preparing import why_not_renewable
 from integrations.connections.refresh import RefreshOutcome, refresh_connection
-from integrations.connections.renewal import why_not_renewable
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectionStatus, Token, TokenSecrets
 from workspaces.audit import Actor, AuditAction, record_soon

@@ -21,7 +21,7 @@ import requests
 from django.db import connection
 from django.utils import timezone
 
-from integrations.connections.refresh import CALLS_PER_HOST, refresh_due
+from integrations.connections.batch import CALLS_PER_HOST, refresh_due
 from integrations.models import TokenSchedule
 from integrations.providers.custom import create_custom_provider
 from tests.factories import make_connection, make_integration, make_workspace

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from integrations.connections.authorization import start_authorization
-from integrations.connections.refresh import refresh_due
+from integrations.connections.batch import refresh_due
 from integrations.models import (
     Connection,
     ConnectionState,

@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from integrations.connections.authorization import StartedAuthorization, start_authorization
+from integrations.connections.batch import refresh_due
 from integrations.connections.choices import ChosenScopes
 from integrations.connections.completion import complete_authorization
 from integrations.connections.connect_links import create_connect_link, find_link
 from integrations.connections.errors import FlowRefused, LinkGone
 from integrations.connections.outcomes import AuthorizationOutcome
-from integrations.connections.refresh import refresh_due
 from integrations.connections.sweep import sweep
 from integrations.models import (
     Connection,

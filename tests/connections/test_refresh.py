@@ -12,9 +12,10 @@ import pytest
 from cryptography.fernet import Fernet
 from django.db import OperationalError
 
-from integrations.connections import policies, renewal, spool
+from integrations.connections import applying, policies, spool
+from integrations.connections.batch import RefreshSummary, refresh_due
 from integrations.connections.commits import DatabaseAway, Patience
-from integrations.connections.refresh import RefreshSummary, refresh_connection, refresh_due
+from integrations.connections.refresh import refresh_connection
 from integrations.models import (
     Connection,
     ConnectionState,
@@ -387,13 +388,13 @@ def test_what_no_key_opens_is_left_alone_and_does_not_stop_the_others(
 # --- fences ---------------------------------------------------------------------------------------------
 def during_the_call(patch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
     """Run `change` after the provider has answered and before the answer is stored."""
-    real = renewal.apply_renewal
+    real = applying.apply_renewal
 
     def apply(renewed: Any, **kwargs: Any) -> Any:
         change()
         return real(renewed, **kwargs)
 
-    patch.setattr(renewal, "apply_renewal", apply)
+    patch.setattr(applying, "apply_renewal", apply)
 
 
 def test_a_late_answer_never_overwrites_a_newer_token(
@@ -439,7 +440,7 @@ def test_a_connection_deleted_during_the_call_is_revoked_too(
 # --- the database goes away -----------------------------------------------------------------------------
 def away(patch: pytest.MonkeyPatch, failures: int) -> list[int]:
     """The commit of an answer fails so many times."""
-    real, tried = renewal.apply_renewal, [0]
+    real, tried = applying.apply_renewal, [0]
 
     def apply(renewed: Any, **kwargs: Any) -> Any:
         tried[0] += 1
@@ -447,7 +448,7 @@ def away(patch: pytest.MonkeyPatch, failures: int) -> list[int]:
             raise OperationalError("server closed the connection unexpectedly")
         return real(renewed, **kwargs)
 
-    patch.setattr(renewal, "apply_renewal", apply)
+    patch.setattr(applying, "apply_renewal", apply)
     return tried
 
 
@@ -533,7 +534,7 @@ def test_a_commit_whose_confirmation_was_lost_counts_as_stored(
 ) -> None:
     connection = due_connection(delegated)
     provider_server.answer(TOKEN, json=token_answer())
-    real, tried = renewal.apply_renewal, []
+    real, tried = applying.apply_renewal, []
 
     def apply(renewed: Any, **kwargs: Any) -> Any:
         result = real(renewed, **kwargs)
@@ -542,7 +543,7 @@ def test_a_commit_whose_confirmation_was_lost_counts_as_stored(
             raise OperationalError("server closed the connection unexpectedly")
         return result
 
-    monkeypatch.setattr(renewal, "apply_renewal", apply)
+    monkeypatch.setattr(applying, "apply_renewal", apply)
     assert run().renewed == 1
     assert len(tried) == 2
     assert again(connection).token.open().refresh_token == "refresh-2"

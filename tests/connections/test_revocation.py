@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from integrations.connections import revocation
-from integrations.connections.refresh import refresh_due
+from integrations.connections.batch import refresh_due
 from integrations.connections.revocation import delete_connection, delete_integration, disconnect
 from integrations.errors import HasDependants
 from integrations.models import (

@@ -11,7 +11,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from integrations.connections.refresh import refresh_connection, refresh_due
+from integrations.connections.batch import refresh_due
+from integrations.connections.refresh import refresh_connection
 from integrations.models import (
     Connection,
     ConnectionState,

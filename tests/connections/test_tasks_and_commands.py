@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from integrations import crypto, rotation, tasks, wake
-from integrations.connections import refresh, spool
+from integrations.connections import batch, spool
 from integrations.connections.renewal import Renewed
 from integrations.fields import closed, swap_ciphertext
 from integrations.models import Connection, Integration, IssuedToken, Token, TokenSecrets
@@ -88,7 +88,7 @@ def test_a_task_that_fails_is_logged_and_does_not_raise(
     def explode() -> None:
         raise ValueError("boom")
 
-    monkeypatch.setattr(refresh, "refresh_due", explode)
+    monkeypatch.setattr(batch, "refresh_due", explode)
     with caplog.at_level(logging.ERROR):
         tasks.refresh_due()
         tasks.refresh_due()  # the lock was given back
@@ -231,5 +231,5 @@ def test_kept_answers_are_rotated_too(delegated: Integration, settings: Any) -> 
     settings.FERNET_KEYS = [Fernet.generate_key(), *settings.FERNET_KEYS]
     output_of("rotate_fernet_keys")
     settings.FERNET_KEYS = settings.FERNET_KEYS[:1]
-    refresh.refresh_due(now=NOW)
+    batch.refresh_due(now=NOW)
     assert Token.objects.get().open().refresh_token == "kept-refresh"

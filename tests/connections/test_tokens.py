@@ -12,8 +12,8 @@ from django.db import connection as database
 from django.utils import timezone
 
 from integrations.connections import refresh
+from integrations.connections.batch import refresh_due
 from integrations.connections.errors import TokenUnavailable
-from integrations.connections.refresh import refresh_due
 from integrations.connections.tokens import UsableToken, find_connection, usable_token
 from integrations.models import Connection, GrantType, Integration, Token, TokenSchedule
 from tests.connections.conftest import NOW, TOKEN, define_provider, token_answer

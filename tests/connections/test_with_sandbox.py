@@ -9,10 +9,11 @@ import pytest
 from django.utils import timezone
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.batch import refresh_due
 from integrations.connections.choices import ChosenScopes
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.completion import complete_authorization
-from integrations.connections.refresh import refresh_connection, refresh_due
+from integrations.connections.refresh import refresh_connection
 from integrations.connections.revocation import disconnect
 from integrations.connections.testing import test_connection as run_test
 from integrations.connections.tokens import usable_token

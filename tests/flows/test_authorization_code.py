@@ -13,9 +13,9 @@ from django.db import connection as database
 from django.utils import timezone
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.batch import refresh_due
 from integrations.connections.completion import complete_authorization
 from integrations.connections.outcomes import AuthorizationOutcome
-from integrations.connections.refresh import refresh_due
 from integrations.models import Connection, ConnectionStatus
 from tests.flows.conftest import Setup
 from tests.flows.visitor import go_through_consent

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integrations.connections.refresh import refresh_due
+from integrations.connections.batch import refresh_due
 from integrations.models import Connection
 from tests.flows.conftest import Setup
 from tests.servers.npm_oidc import SERVICE_CLIENT, OIDCServer

@@ -11,9 +11,9 @@ import pytest
 from django.utils import timezone
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.batch import refresh_due
 from integrations.connections.completion import complete_authorization
 from integrations.connections.parties import parties_of
-from integrations.connections.refresh import refresh_due
 from integrations.connections.revocation import disconnect
 from integrations.models import ClientKey, Connection, GrantType, Integration
 from integrations.oauth import grants

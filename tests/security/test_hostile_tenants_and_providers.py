@@ -12,13 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from integrations.connections.authorization import start_authorization
+from integrations.connections.batch import refresh_due
 from integrations.connections.choices import ChosenScopes
 from integrations.connections.client_credentials import fetch_token
 from integrations.connections.completion import complete_authorization
 from integrations.connections.connect_links import create_connect_link
 from integrations.connections.errors import FlowRefused
 from integrations.connections.outcomes import AuthorizationOutcome
-from integrations.connections.refresh import refresh_due
 from integrations.models import Connection, Integration, Token, TokenSchedule
 from integrations.providers.custom import create_custom_provider, publish, update_custom_provider
 from integrations.providers.registry import find_newest_spec, find_spec, specs_for

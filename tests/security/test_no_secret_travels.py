@@ -21,7 +21,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from integrations import tasks
-from integrations.connections.refresh import refresh_due
+from integrations.connections.batch import refresh_due
 from integrations.models import Connection, Token, TokenSchedule
 from tests.factories import make_member, make_user
 from tests.security.conftest import definition

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from integrations.connections.batch import BATCH, refresh_due
 from integrations.connections.commits import DatabaseAway
-from integrations.connections.refresh import BATCH, refresh_due
 
 
 class Command(BaseCommand):

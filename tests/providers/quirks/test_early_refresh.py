@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from integrations.connections.refresh import refresh_due
+from integrations.connections.batch import refresh_due
 from integrations.connections.renewal import CLOCK_SKEW
 from integrations.connections.testing import test_connection as run_test
 from integrations.connections.tokens import usable_token

@@ -1,0 +1,221 @@
+"""Batches of due tokens: claimed from the database, renewed from threads.
+
+A batch claims due rows, commits, and calls providers from threads that have no database connection. This thread
+settles each answer the moment it arrives: parse and encrypt are done, one fenced transaction follows, tried again from
+memory while the database is away, and kept in a file if that lasts for minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from integrations.clock import Clock, start_clock
+from integrations.connections import applying, preparing, renewal, schedule, spool
+from integrations.connections import lease as leases
+from integrations.connections.commits import AWAY, DatabaseAway, Patience
+from integrations.connections.parties import type_Specs
+from integrations.connections.renewal import Applied, Held, Job, Renewed
+from integrations.connections.settling import settle
+from integrations.models import Connection
+from integrations.oauth.errors import OAuthError
+from integrations.oauth.token_response import TokenResponse
+from workspaces.audit import WORKER
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+CALLS_AT_ONCE = 128
+CALLS_PER_HOST = 64
+# A claim that has to wait longer than its lease allows is put back and comes up again this much later.
+PUT_BACK = timedelta(seconds=10)
+AFTER_OUTAGE_SECONDS = 10.0
+
+
+@dataclass
+class RefreshSummary:
+    """What one run did."""
+
+    claimed: int = 0
+    renewed: int = 0
+    failed: int = 0
+    held: int = 0
+    discarded: int = 0
+    drained: int = 0
+
+    def __str__(self) -> str:
+        """For the log: what happened, without what did not."""
+        counts = ((name, getattr(self, name)) for name in ("renewed", "failed", "held", "discarded", "drained"))
+        return f"{self.claimed} due: " + (", ".join(f"{n} {name}" for name, n in counts if n) or "nothing done")
+
+
+def refresh_due(
+    limit: int = BATCH,
+    now: datetime | None = None,
+    *,
+    once: bool = False,
+    patience: Patience | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    rng: random.Random = schedule.SYSTEM_RANDOM,
+) -> RefreshSummary:
+    """Claim and renew until nothing is due; with `once` a single claim of at most `limit` rows.
+
+    Answers of an earlier outage are stored first. Raises DatabaseAway when the database does not come back: answers
+    that arrived by then are kept in files.
+    """
+    batch = _Batch(limit, start_clock(now), patience or Patience(sleep=sleep), sleep, rng)
+    batch.summary.drained = spool.drain(batch.store_kept)
+    batch.run(once=once)
+    return batch.summary
+
+
+@dataclass
+class _Batch:
+    """One run: claims in this thread, calls in the pool, commits in this thread."""
+
+    limit: int
+    clock: Clock
+    patience: Patience
+    sleep: Callable[[float], None]
+    rng: random.Random
+    summary: RefreshSummary = field(default_factory=RefreshSummary)
+    waiting: deque[Job] = field(default_factory=deque)
+    in_flight: dict[Future[tuple[Renewed, TokenResponse]], Job] = field(default_factory=dict)
+    calls_by_host: Counter[str] = field(default_factory=Counter)
+
+    def run(self, *, once: bool) -> None:
+        more = True
+        try:
+            while True:
+                if more and len(self.waiting) + len(self.in_flight) <= self.limit // 2:
+                    more = self._claim() and not once
+                self._send()
+                if self.in_flight:
+                    self._settle_some()
+                elif not self.waiting and not more:
+                    return
+        finally:
+            # Whatever ends the run, an answer that is on its way is worth keeping.
+            self._settle_rest()
+
+    def store_kept(self, renewed: Renewed) -> None:
+        self.patience.commit(partial(applying.apply_renewal, renewed, now=self.clock.now(), actor=WORKER))
+
+    def _claim(self) -> bool:
+        if self.patience.was_tried:
+            # Other workers' pending commits must land before anybody takes their rows again.
+            self.patience.was_tried = False
+            self.sleep(AFTER_OUTAGE_SECONDS)
+        now = self.clock.now()
+        claimed = leases.claim_due(self.limit, now)
+        self.summary.claimed += len(claimed)
+        if not claimed:
+            return False
+        rows = preparing.load([lease.connection_id for lease in claimed])
+        pauses = preparing.active_pauses(now)
+        specs: type_Specs = {}
+        for lease in claimed:
+            self._prepare(lease, rows.get(lease.connection_id), pauses, specs, now)
+        return True
+
+    def _prepare(
+        self,
+        lease: leases.Lease,
+        connection: Connection | None,
+        pauses: dict[str, datetime],
+        specs: type_Specs,
+        now: datetime,
+    ) -> None:
+        if connection is None:  # deleted since the claim, its schedule with it
+            self.summary.held += 1
+            return
+        try:
+            ready = preparing.prepare(connection, lease, pauses, now, forced=False, specs=specs)
+        except AWAY:
+            raise
+        except Exception:
+            # One row that nobody foresaw must not stop the others. It comes up again after a while.
+            logger.exception("Connection %s could not be prepared for renewal.", connection.pk)
+            leases.release(lease, due_at=now + schedule.PROBE_EVERY)
+            ready = Held("internal_error", "")
+        if isinstance(ready, Job):
+            self.waiting.append(ready)
+        else:
+            self.summary.held += 1
+
+    def _send(self) -> None:
+        """Send what may be sent; a host that is busy keeps only its own jobs waiting."""
+        now = self.clock.now()
+        for _ in range(len(self.waiting)):
+            if len(self.in_flight) >= CALLS_AT_ONCE:
+                return
+            job = self.waiting.popleft()
+            if not job.lease.may_still_send(now):
+                leases.release(job.lease, due_at=now + PUT_BACK)
+                self.summary.held += 1
+            elif self.calls_by_host[job.parties.host] >= CALLS_PER_HOST:
+                self.waiting.append(job)
+            else:
+                self.calls_by_host[job.parties.host] += 1
+                self.in_flight[_pool().submit(renewal.call, job, self.clock)] = job
+
+    def _settle_some(self) -> None:
+        done, _ = wait(self.in_flight, return_when=FIRST_COMPLETED)
+        self._settle(done)
+
+    def _settle_rest(self) -> None:
+        if self.in_flight:
+            done, _ = wait(self.in_flight)
+            self._settle(done)
+        try:
+            for job in self.waiting:
+                leases.release(job.lease)
+        except AWAY:
+            logger.warning("Leases could not be given back; they run out by themselves.")
+        self.waiting.clear()
+
+    def _settle(self, done: Iterable[Future[tuple[Renewed, TokenResponse]]]) -> None:
+        away: DatabaseAway | None = None
+        for future in done:
+            job = self.in_flight.pop(future)
+            self.calls_by_host[job.parties.host] -= 1
+            try:
+                applied = settle(job, future.result, self.clock, self.patience, actor=WORKER, rng=self.rng)
+            except DatabaseAway as error:
+                away = error  # the answer is in a file; the others' have to get there too
+                continue
+            except OAuthError:
+                self.summary.failed += 1
+                continue
+            except Exception:
+                logger.exception("The renewal of connection %s could not be settled.", job.connection.pk)
+                self.summary.failed += 1
+                continue
+            if applied == Applied.STORED:
+                self.summary.renewed += 1
+            else:
+                self.summary.discarded += 1
+        if away is not None:
+            raise away
+
+
+# --- the pool -------------------------------------------------------------------------------------------
+_pool_lock = threading.Lock()
+_executor: ThreadPoolExecutor | None = None
+
+
+def _pool() -> ThreadPoolExecutor:
+    """The threads that call providers: kept, because each keeps its HTTP connections. They never touch the database."""
+    global _executor
+    with _pool_lock:
+        if _executor is None:
+            _executor = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="refresh")
+        return _executor
