@@ -15,6 +15,7 @@ from integrations.connections.policies import ERROR_FIELDS, clear_error, recover
 from integrations.connections.renewal import Applied, Job, Renewed
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectionState, Token, TokenSchedule, store_tokens
+from integrations.notices import notice_of_connection
 from integrations.oauth.token_response import TokenResponse
 from workspaces.audit import Actor, AuditAction, record
 
@@ -41,7 +42,7 @@ def apply_renewal(renewed: Renewed, *, now: datetime, actor: Actor) -> Applied:
 
 
 def _mark_renewed(connection: Connection, renewed: Renewed, now: datetime) -> None:
-    connection.state = ConnectionState.CONNECTED
+    before, connection.state = connection.state, ConnectionState.CONNECTED
     connection.last_refreshed_at = now
     clear_error(connection)
     if renewed.requested_scopes is not None:
@@ -53,6 +54,7 @@ def _mark_renewed(connection: Connection, renewed: Renewed, now: datetime) -> No
             "state", "last_refreshed_at", "requested_scopes", "granted_scopes", "updated_at", *ERROR_FIELDS
         ]
     )  # fmt: skip
+    notice_of_connection(connection, before, at=now)
 
 
 def _why_not_stored(renewed: Renewed) -> Applied:

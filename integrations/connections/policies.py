@@ -28,10 +28,12 @@ from integrations.models import (
     Connection,
     ConnectionState,
     Integration,
+    NoticeKind,
     ProviderPause,
     Token,
     TokenSchedule,
 )
+from integrations.notices import notice_of_connection, notice_of_integration
 from integrations.oauth.errors import (
     ClientRefused,
     ConfigurationRefused,
@@ -136,7 +138,8 @@ def apply_failure(
 def _mark_failed(
     connection: Connection, verdict: Verdict, error: OAuthError, *, now: datetime, actor: Actor, tell: bool
 ) -> None:
-    """Write the error and, when it is news that nobody was told yet, its event."""
+    """Write the error and, when it is news that nobody was told yet, its event and its notice."""
+    before = connection.state
     is_news = connection.last_error_code != error.code or verdict.state not in (None, connection.state)
     if verdict.state is not None:
         connection.state = verdict.state
@@ -144,6 +147,14 @@ def _mark_failed(
     connection.save(update_fields=["state", "updated_at", *ERROR_FIELDS])
     if not (is_news and tell):
         return
+    notice_of_connection(
+        connection,
+        before,
+        at=now,
+        code=connection.last_error_code,
+        message=connection.last_error_message,
+        reference=connection.last_error_reference,
+    )
     dead = verdict.state == ConnectionState.RECONNECT_REQUIRED
     record(
         connection.workspace_id,
@@ -179,6 +190,7 @@ def refuse_client(integration: Integration, error: OAuthError, *, now: datetime,
         "next_probe_at": now + schedule.PROBE_EVERY,
     }
     if Integration.objects.filter(pk=integration.pk, client_error_code="").update(**news):
+        notice_of_integration(integration, NoticeKind.MISCONFIGURED, at=now, code=error.code, message=message_of(error))
         record(
             integration.workspace_id,
             AuditAction.INTEGRATION_CLIENT_REFUSED,
@@ -202,6 +214,7 @@ def recover_integration(integration: Integration, *, now: datetime, actor: Actor
     within_a_probe = now + schedule.PROBE_EVERY + timedelta(minutes=1)
     siblings = TokenSchedule.objects.filter(connection__integration=integration, lease_id__isnull=True)
     siblings.filter(refresh_due_at__gt=now, refresh_due_at__lte=within_a_probe).update(refresh_due_at=now)
+    notice_of_integration(integration, NoticeKind.RECOVERED, at=now)
     record(integration.workspace_id, AuditAction.INTEGRATION_RECOVERED, actor, target=integration)
 
 

@@ -10,6 +10,7 @@ from django.db.models import F
 from integrations.clock import start_clock
 from integrations.connections.policies import ERROR_FIELDS, note_error
 from integrations.models import Connection, ConnectionState, GrantType, Token, TokenSchedule
+from integrations.notices import notice_of_connection
 from integrations.oauth.errors import DeadGrant
 from workspaces.audit import Actor, AuditAction, record
 
@@ -30,9 +31,17 @@ def require_reconnection(connection: Connection, *, actor: Actor, now: datetime 
             refresh_due_at=None, lease_id=None, lease_until=None, attempts=0
         )
         current = Connection.objects.select_related("integration").get(pk=connection.pk)
-        current.state = ConnectionState.RECONNECT_REQUIRED
+        before, current.state = current.state, ConnectionState.RECONNECT_REQUIRED
         note_error(current, DeadGrant("required_by_operator"), moment)
         current.save(update_fields=["state", "updated_at", *ERROR_FIELDS])
+        notice_of_connection(
+            current,
+            before,
+            at=moment,
+            code=current.last_error_code,
+            message=current.last_error_message,
+            reference=current.last_error_reference,
+        )
         detail = {"code": "required_by_operator"}
         action = AuditAction.CONNECTION_RECONNECT_REQUIRED
         record(current.workspace_id, action, actor, target=current, detail=detail)

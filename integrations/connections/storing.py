@@ -23,6 +23,7 @@ from integrations.models import (
     TokenSchedule,
     store_tokens,
 )
+from integrations.notices import notice_of_connection
 from integrations.oauth.token_response import TokenResponse
 from workspaces.audit import Actor, AuditAction, record
 
@@ -63,7 +64,7 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
         name=granted.name,
         is_default=not Connection.objects.filter(integration=integration, is_default=True).exists(),
     )
-    before = connection.account
+    before, state_before = connection.account, connection.state
     issued = issued_token(granted.answer, granted.requested_at)
     is_new = connection._state.adding
     if not is_new:
@@ -81,6 +82,7 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
             "attempts": 0,
         },
     )
+    notice_of_connection(connection, state_before, at=now)
     recover_integration(Integration.objects.get(pk=integration.pk), now=now, actor=actor)
     detail = {"scopes": list(connection.granted_scopes), "account": account_name(connection.account)}
     if is_another_account(before, connection.account):

@@ -4,6 +4,7 @@ from integrations.models.client_key import ClientKey, ClientKeyAlgorithm
 from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection, ConnectionState, ConnectionStatus
 from integrations.models.integration import GrantType, Integration
+from integrations.models.notice import Notice, NoticeKind
 from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
 from integrations.models.provider_pause import ProviderPause
@@ -21,6 +22,8 @@ __all__ = [
     "GrantType",
     "Integration",
     "IssuedToken",
+    "Notice",
+    "NoticeKind",
     "PendingAuthorization",
     "ProviderPause",
     "ProviderVersionSecrets",

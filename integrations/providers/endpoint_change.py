@@ -18,10 +18,12 @@ from integrations.models import (
     ConnectLink,
     CustomProvider,
     Integration,
+    NoticeKind,
     Token,
     TokenSchedule,
 )
 from integrations.models.parameter_values import WithParameters
+from integrations.notices import notice_of_integration
 from integrations.providers.base import ProviderSpec
 from integrations.providers.parameters import admin_parameters, endpoint_template
 from integrations.providers.rendering import origin_of, placeholders
@@ -170,7 +172,16 @@ def forget_tokens(connections: QuerySet[Connection]) -> int:
         refresh_due_at=None, lease_id=None, lease_until=None, attempts=0
     )
     # A disconnected connection has nothing to lose and stays disconnected.
-    return connections.exclude(state=ConnectionState.CONFIGURED).update(
+    losing = connections.exclude(state=ConnectionState.CONFIGURED)
+    for integration in Integration.objects.filter(connections__in=losing).distinct():
+        notice_of_integration(
+            integration,
+            NoticeKind.RECONNECT_REQUIRED,
+            at=now,
+            code=ENDPOINT_CHANGED,
+            message=ENDPOINT_CHANGED_MESSAGE,
+        )
+    return losing.update(
         state=ConnectionState.RECONNECT_REQUIRED,
         last_error_code=ENDPOINT_CHANGED,
         last_error_message=ENDPOINT_CHANGED_MESSAGE,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integrations.models import CustomProvider, CustomProviderVersion, GrantType, Integration
-from tests.factories import make_integration
+from integrations.models import Connection, CustomProvider, CustomProviderVersion, GrantType, Integration
+from tests.factories import make_connection, make_integration
 from tests.servers.scripted import ScriptedServer
 from workspaces.models import Workspace
 
@@ -79,3 +79,12 @@ def token_answer(access_token: str = "access-2", refresh_token: str | None = "re
     if refresh_token is not None:
         answer["refresh_token"] = refresh_token
     return {**answer, **more}
+
+
+def due_connection(integration: Integration, name: str = "default", **more: Any) -> Connection:
+    """A connection whose token lives ten more minutes and is due."""
+    return make_connection(
+        integration,
+        name,
+        **{"issued_at": NOW - timedelta(minutes=50), "due_at": NOW - timedelta(seconds=1), **more},
+    )

@@ -29,7 +29,7 @@ from integrations.models import (
     TokenSecrets,
     store_tokens,
 )
-from tests.connections.conftest import NOW, REVOKE, TOKEN, token_answer
+from tests.connections.conftest import NOW, REVOKE, TOKEN, due_connection, token_answer
 from tests.factories import make_connection, make_integration, make_workspace
 from tests.servers.scripted import Answer, Received, ScriptedServer
 from workspaces.models import AuditEvent, Workspace
@@ -39,14 +39,6 @@ RNG = random.Random(5)
 
 def run(**more: Any) -> RefreshSummary:
     return refresh_due(now=NOW, rng=RNG, sleep=lambda _seconds: None, **more)
-
-
-def due_connection(integration: Integration, name: str = "default", **more: Any) -> Connection:
-    return make_connection(
-        integration,
-        name,
-        **{"issued_at": NOW - timedelta(minutes=50), "due_at": NOW - timedelta(seconds=1), **more},
-    )
 
 
 def again(connection: Connection) -> Connection:
