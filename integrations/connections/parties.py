@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from hashlib import sha256
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -51,12 +50,6 @@ class Parties:
     def pause_key(self) -> str:
         """What a Retry-After binds: the token endpoint and the client."""
         return pause_key(self.server.token_endpoint, self.client.client_id)
-
-    @property
-    def margin(self) -> timedelta | None:
-        """The provider's own refresh margin, if its definition has one."""
-        seconds = 0 if self.spec.refuses_early_refresh else self.spec.refresh_margin_seconds
-        return None if seconds is None else timedelta(seconds=seconds)
 
 
 def pause_key(token_endpoint: str, client_id: str) -> str:

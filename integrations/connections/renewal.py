@@ -7,16 +7,24 @@ held while a provider thinks.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from integrations.clock import Clock
 from integrations.connections import schedule
+from integrations.connections.forecast import (
+    ConsentEnd,
+    RefreshTokenEnd,
+    consent_end,
+    end_to_keep_off,
+    notice_due_at,
+    refresh_token_end,
+)
 from integrations.connections.lease import Lease
 from integrations.connections.parties import Parties
-from integrations.models import Connection, GrantType, Integration, IssuedToken, TokenSecrets
+from integrations.models import Connection, GrantType, Integration, IssuedToken, Token, TokenSecrets
 from integrations.oauth.errors import DeadGrant, TransientFailure
 from integrations.oauth.session import HTTPClient
 from integrations.oauth.token_response import TokenResponse
@@ -106,28 +114,117 @@ def _refresh(job: Job, http: HTTPClient, now: datetime) -> TokenResponse:
         raise
 
 
-def issued_token(answer: TokenResponse, issued_at: datetime) -> IssuedToken:
-    """A provider's answer as it is stored."""
+def issued_token(
+    answer: TokenResponse,
+    issued_at: datetime,
+    *,
+    connection_id: UUID,
+    grant_type: str,
+    rules: schedule.Rules,
+    before: Token | None = None,
+    rotated: bool = True,
+) -> tuple[IssuedToken, datetime | None]:
+    """A provider's answer as it is stored, and when the schedule renews it.
+
+    `before` is the token that was renewed, None at a consent; `rotated` says whether its refresh token was replaced.
+    """
     lives = answer.refresh_token_expires_in
-    return IssuedToken(
+    refresh_token = RefreshTokenEnd(None)
+    if answer.refresh_token is not None:
+        refresh_token = refresh_token_end(
+            issued_at=issued_at,
+            named=None if lives is None else timedelta(seconds=lives),
+            lifetime=rules.refresh_token_lifetime,
+            before=before,
+            rotated=rotated,
+        )
+    due_at, end = planned(
+        connection_id,
+        grant_type=grant_type,
+        issued_at=issued_at,
+        expires_at=answer.expires_at,
+        has_refresh_token=answer.refresh_token is not None,
+        refresh_token=refresh_token,
+        rules=rules,
+    )
+    issued = IssuedToken(
         secrets=TokenSecrets(answer.access_token, answer.refresh_token, answer.token_type),
         issued_at=issued_at,
         expires_at=answer.expires_at,
-        refresh_token_expires_at=None if lives is None else issued_at + timedelta(seconds=lives),
+        refresh_token_expires_at=refresh_token.at,
+        refresh_token_end_moves=refresh_token.moves,
+        consent_ends_at=None if end is None else end.at,
+        consent_notice_due_at=notice_due_at(end, issued_at, before),
     )
+    return issued, due_at
 
 
-def due_at_for(connection_id: UUID, issued: IssuedToken, parties: Parties, grant_type: str) -> datetime | None:
-    """When the schedule renews a token; None without a lifetime, or without anything to renew it with."""
-    if issued.secrets.refresh_token is None and grant_type != GrantType.CLIENT_CREDENTIALS:
+def planned(
+    connection_id: UUID,
+    *,
+    grant_type: str,
+    issued_at: datetime,
+    expires_at: datetime | None,
+    has_refresh_token: bool,
+    refresh_token: RefreshTokenEnd,
+    rules: schedule.Rules,
+) -> tuple[datetime | None, ConsentEnd | None]:
+    """When the schedule renews a token, and when a person has to consent again; None where there is no such time."""
+    renewal = schedule_of(
+        connection_id,
+        grant_type=grant_type,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        has_refresh_token=has_refresh_token,
+        refresh_token=refresh_token,
+        rules=rules,
+    )
+    due_at = None if renewal is None else renewal.at
+    end = consent_end(
+        grant_type=grant_type,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        has_refresh_token=has_refresh_token,
+        refresh_token=refresh_token,
+        max_age=rules.max_age,
+        renews_at=due_at,
+    )
+    return due_at, end
+
+
+def schedule_of(
+    connection_id: UUID,
+    *,
+    grant_type: str,
+    issued_at: datetime,
+    expires_at: datetime | None,
+    has_refresh_token: bool,
+    refresh_token: RefreshTokenEnd,
+    rules: schedule.Rules,
+) -> schedule.Renewal | None:
+    """The next renewal of a token; None when nothing calls for one, or there is nothing to renew it with."""
+    if grant_type == GrantType.CLIENT_CREDENTIALS:
+        rules = replace(rules, refresh_token_idle=None)  # fetched anew: no refresh token is used
+        keep_off = None
+    elif has_refresh_token:
+        keep_off = end_to_keep_off(refresh_token)
+    else:
         return None
-    return schedule.due_at(
-        connection_id, issued_at=issued.issued_at, expires_at=issued.expires_at, provider_margin=parties.margin
+    return schedule.plan(
+        connection_id, issued_at=issued_at, expires_at=expires_at, rules=rules, refresh_token_ends_at=keep_off
     )
 
 
 def _renewed(job: Job, answer: TokenResponse, requested_at: datetime, duration_ms: int) -> Renewed:
-    issued = issued_token(answer, requested_at)
+    issued, due_at = issued_token(
+        answer,
+        requested_at,
+        connection_id=job.connection.pk,
+        grant_type=job.integration.grant_type,
+        rules=schedule.Rules.of(job.parties.spec, job.connection.workspace),
+        before=job.connection.token,
+        rotated=answer.refresh_token != job.secrets.refresh_token,
+    )
     service = job.integration.grant_type == GrantType.CLIENT_CREDENTIALS
     requested = list(job.scopes) if service else job.connection.requested_scopes
     scope = job.parties.provider.granted_scopes(requested, answer)
@@ -137,7 +234,7 @@ def _renewed(job: Job, answer: TokenResponse, requested_at: datetime, duration_m
         workspace_id=job.connection.workspace_id,
         version=job.version,
         issued=issued,
-        due_at=due_at_for(job.connection.pk, issued, job.parties, job.integration.grant_type),
+        due_at=due_at,
         requested_scopes=requested if service else None,
         granted_scopes=granted,
         duration_ms=duration_ms,

@@ -133,6 +133,10 @@ def _from_json(text: str) -> Renewed:
                 issued_at=datetime.fromisoformat(issued["issued_at"]),
                 expires_at=_moment(issued["expires_at"]),
                 refresh_token_expires_at=_moment(issued["refresh_token_expires_at"]),
+                # Not in the files of an earlier release.
+                refresh_token_end_moves=issued.get("refresh_token_end_moves"),
+                consent_ends_at=_moment(issued.get("consent_ends_at")),
+                consent_notice_due_at=_moment(issued.get("consent_notice_due_at")),
             ),
         }
     )

@@ -13,7 +13,8 @@ from integrations.connections.accounts import account_name, is_another_account
 from integrations.connections.applying import save_extra
 from integrations.connections.parties import Parties
 from integrations.connections.policies import ERROR_FIELDS, clear_error, recover_integration
-from integrations.connections.renewal import due_at_for, issued_token
+from integrations.connections.renewal import issued_token
+from integrations.connections.schedule import Rules
 from integrations.models import (
     Connection,
     ConnectionState,
@@ -65,7 +66,13 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
         is_default=not Connection.objects.filter(integration=integration, is_default=True).exists(),
     )
     before, state_before = connection.account, connection.state
-    issued = issued_token(granted.answer, granted.requested_at)
+    issued, due_at = issued_token(
+        granted.answer,
+        granted.requested_at,
+        connection_id=connection.pk,
+        grant_type=integration.grant_type,
+        rules=Rules.of(granted.parties.spec, integration.workspace),
+    )
     is_new = connection._state.adding
     if not is_new:
         _replace_token(connection, issued)
@@ -76,7 +83,7 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
     TokenSchedule.objects.update_or_create(
         connection=connection,
         defaults={
-            "refresh_due_at": due_at_for(connection.pk, issued, granted.parties, integration.grant_type),
+            "refresh_due_at": due_at,
             "lease_id": None,
             "lease_until": None,
             "attempts": 0,
@@ -115,6 +122,9 @@ def _add_token(connection: Connection, issued: IssuedToken) -> None:
         issued_at=issued.issued_at,
         expires_at=issued.expires_at,
         refresh_token_expires_at=issued.refresh_token_expires_at,
+        refresh_token_end_moves=issued.refresh_token_end_moves,
+        consent_ends_at=issued.consent_ends_at,
+        consent_notice_due_at=issued.consent_notice_due_at,
     )
 
 

@@ -95,7 +95,9 @@ class Connection(WithParameters):
         return [scope for scope in self.requested_scopes if scope not in granted]
 
     def status_at(self, now: datetime) -> ConnectionStatus:
-        """The honest status at `now`: a token that ran out with nothing to renew it needs a person again."""
+        """The honest status at `now`: a token that ran out, or grew older than the workspace allows, with nothing to
+        renew it needs a person again.
+        """
         state = ConnectionStatus(self.state)
         if state not in (ConnectionStatus.CONNECTED, ConnectionStatus.DEGRADED):
             return state
@@ -103,7 +105,7 @@ class Connection(WithParameters):
         if token is None:
             return ConnectionStatus.CONFIGURED
         needs_a_person = self.integration.grant_type == GrantType.AUTHORIZATION_CODE and not token.has_refresh_token
-        if needs_a_person and token.is_expired(now):
+        if needs_a_person and token.is_over(now, self.workspace.max_token_age):
             return ConnectionStatus.RECONNECT_REQUIRED
         if self.integration.client_error_code:
             return ConnectionStatus.MISCONFIGURED

@@ -50,6 +50,9 @@ class IssuedToken:
     issued_at: datetime
     expires_at: datetime | None
     refresh_token_expires_at: datetime | None = None
+    refresh_token_end_moves: bool | None = None
+    consent_ends_at: datetime | None = None
+    consent_notice_due_at: datetime | None = None
 
 
 def first_version() -> int:
@@ -72,10 +75,28 @@ class Token(SealedModel):
     issued_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True)  # null: unknown, never expires by invention
     refresh_token_expires_at = models.DateTimeField(null=True)
+    # Whether a renewal put that end off (true), or left it where it was (false); null: not seen yet.
+    refresh_token_end_moves = models.BooleanField(null=True, editable=False)
+    # When a person has to consent again, whatever is renewed until then (connections/forecast.py); null: not foreseen.
+    consent_ends_at = models.DateTimeField(null=True, editable=False)
+    # When somebody is to be told next about that end; null: nothing to tell, or all told.
+    consent_notice_due_at = models.DateTimeField(null=True, editable=False)
     extra = SealedTextField(null=True)  # other fields of the answer, as JSON
 
     class Meta(SealedModel.Meta):
-        pass
+        indexes = (
+            # Whose consent ends soon, by workspace; and what is to be told of it, oldest first.
+            models.Index(
+                fields=["workspace", "consent_ends_at"],
+                name="token_consent_ends",
+                condition=models.Q(consent_ends_at__isnull=False),
+            ),
+            models.Index(
+                fields=["consent_notice_due_at"],
+                name="token_consent_notice_due",
+                condition=models.Q(consent_notice_due_at__isnull=False),
+            ),
+        )
 
     def __str__(self) -> str:
         return f"token of {self.connection_id}"
@@ -83,6 +104,18 @@ class Token(SealedModel):
     def is_expired(self, now: datetime) -> bool:
         """Whether its known lifetime is over at `now`."""
         return self.expires_at is not None and self.expires_at <= now
+
+    def ends_at(self, max_age: timedelta | None) -> datetime | None:
+        """Until when it may be handed out: its own end, or that of the age its workspace allows, if that is earlier."""
+        if max_age is None:
+            return self.expires_at
+        too_old_at = self.issued_at + max_age
+        return too_old_at if self.expires_at is None else min(self.expires_at, too_old_at)
+
+    def is_over(self, now: datetime, max_age: timedelta | None) -> bool:
+        """Whether it must not be handed out at `now`: expired, or older than its workspace allows."""
+        end = self.ends_at(max_age)
+        return end is not None and end <= now
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -109,6 +142,9 @@ def store_tokens(connection_id: UUID, workspace_id: UUID, expected_version: int,
         issued_at=issued.issued_at,
         expires_at=issued.expires_at,
         refresh_token_expires_at=issued.refresh_token_expires_at,
+        refresh_token_end_moves=issued.refresh_token_end_moves,
+        consent_ends_at=issued.consent_ends_at,
+        consent_notice_due_at=issued.consent_notice_due_at,
     )
 
 

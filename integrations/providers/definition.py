@@ -35,6 +35,7 @@ from integrations.providers.catalogue_rules import broken_catalogue_rules
 from integrations.providers.definition_rules import broken_rules
 
 MAX_ITEMS = 200
+TEN_YEARS = 3650 * 86_400
 # Custom providers have no say in these; they fit what most userinfo endpoints answer.
 USUAL_ACCOUNT_FIELDS = ("email", "preferred_username", "username", "login", "name")
 SCOPE_SEPARATORS = (" ", ",", "+", ";", "|")
@@ -101,6 +102,12 @@ def _boolean(value: Any) -> bool:
 def _seconds(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 86_400:
         raise _Wrong("Write whole seconds, from 1 to 86400.")
+    return value
+
+
+def _long_seconds(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 3600 <= value <= TEN_YEARS:
+        raise _Wrong(f"Write whole seconds, from 3600 (an hour) to {TEN_YEARS} (ten years).")
     return value
 
 
@@ -306,6 +313,8 @@ _FIELDS: dict[str, type_Reader] = {
     ),
     "refresh_margin_seconds": _seconds,
     "refuses_early_refresh": _boolean,
+    "refresh_token_idle_seconds": _long_seconds,
+    "refresh_token_lifetime_seconds": _long_seconds,
     "parameters": _entries(_PARAMETER_KEYS, ("key", "label"), _parameter),
     "config_values": _entries(
         {
@@ -515,6 +524,8 @@ def definition_of(spec: ProviderSpec) -> dict[str, Any]:
         ],
         "refresh_margin_seconds": spec.refresh_margin_seconds,
         "refuses_early_refresh": spec.refuses_early_refresh,
+        "refresh_token_idle_seconds": spec.refresh_token_idle_seconds,
+        "refresh_token_lifetime_seconds": spec.refresh_token_lifetime_seconds,
         "parameters": [_parameter_shape(parameter) for parameter in spec.parameters],
         "config_values": [_config_value_shape(item) for item in spec.config_values],
         "docs_url": spec.docs_url,

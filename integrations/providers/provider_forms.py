@@ -58,7 +58,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "client_id_parameter",
             "client_secret_parameter", "token_response", "metadata", "userinfo_method", "userinfo_body",
             "userinfo_headers", "account_fields", "account_id_field", "refresh_margin_seconds",
-            "refuses_early_refresh",
+            "refuses_early_refresh", "refresh_token_idle_seconds", "refresh_token_lifetime_seconds",
         ),
     ),
     (
@@ -86,7 +86,7 @@ FOLDED: dict[str, tuple[str, ...]] = {
     "wire": (
         "basic_auth_encoding", "token_request_format", "revocation_request_format", "client_id_parameter",
         "client_secret_parameter", "response_type", "refresh_margin_seconds", "refuses_early_refresh",
-        "refresh_params", "token_headers",
+        "refresh_token_idle_seconds", "refresh_token_lifetime_seconds", "refresh_params", "token_headers",
     ),
     "answer": (*(ANSWER + rule.name for rule in fields(TokenResponseRules)), "metadata"),
     "userinfo": ("userinfo_method", "userinfo_body", "userinfo_headers", "account_id_field"),
@@ -95,6 +95,7 @@ FOLDED: dict[str, tuple[str, ...]] = {
         "comparison_not_echoed", "comparison_implied",
     ),
 }  # fmt: skip
+_SECONDS = ("refresh_margin_seconds", "refresh_token_idle_seconds", "refresh_token_lifetime_seconds")
 SHARED, PER_CONNECTION = "integration", "connection"
 _CREDENTIAL_LABELS = {CLIENT_ID: "client_id_label", CLIENT_SECRET: "client_secret_label"}
 _ANSWER_WORDS: dict[str, tuple[str, str]] = {
@@ -348,6 +349,19 @@ class ProviderForm(forms.Form):
         label="The provider renews a token only once it has ended", required=False
     )
 
+    refresh_token_idle_seconds = forms.IntegerField(
+        label="Refresh token dies unused after",
+        required=False,
+        help_text="Seconds, such as 7776000 for 90 days. It is used in time, read or unread. Blank: not known to.",
+        widget=forms.TextInput({"inputmode": "numeric", "autocomplete": "off"}),
+    )
+    refresh_token_lifetime_seconds = forms.IntegerField(
+        label="Life of a refresh token",
+        required=False,
+        help_text="Seconds from its issue, where the provider’s answer does not say. Blank: not known.",
+        widget=forms.TextInput({"inputmode": "numeric", "autocomplete": "off"}),
+    )
+
     allow_scope_customization = forms.BooleanField(
         label="Allow users to customize scopes",
         required=False,
@@ -480,7 +494,7 @@ class ProviderForm(forms.Form):
         for name in ("client_id_parameter", "client_secret_parameter", "scope_parameter", "account_id_field"):
             shape[name] = values.get(name) or self.fields[name].initial
         # What is blank is at its default, which for these is not "nothing".
-        for name in ("category", "refresh_margin_seconds"):
+        for name in ("category", *_SECONDS):
             shape[name] = values.get(name) or None
         if self.add_prefix("account_fields") in self.data:
             shape["account_fields"] = values.get("account_fields")
@@ -616,7 +630,7 @@ class NewProviderForm(ProviderForm):
 
 _COMPARISON_FIELDS = tuple(name for name in ProviderForm.base_fields if name.startswith(COMPARISON))
 _NOT_PLAIN = frozenset(
-    {"discovered", "confirmed_foreign", "credentials", "account_fields", "refresh_margin_seconds", "category"}
+    {"discovered", "confirmed_foreign", "credentials", "account_fields", "category", *_SECONDS}
 ) | {*_CREDENTIAL_LABELS.values(), *_COMPARISON_FIELDS}
 # Fields whose value is the definition's as it is.
 _PLAIN = tuple(name for name in ProviderForm.base_fields if name not in _NOT_PLAIN)

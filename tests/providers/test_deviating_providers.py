@@ -162,6 +162,7 @@ def test_the_guides_table_names_every_field_for_deviations() -> None:
     expected = wire - standard - {"issuer", "scope_separator"}
     expected |= {field.name for field in (*fields(TokenResponseRules), *fields(ScopeComparison))}
     expected |= {"metadata", "config_values", "refuses_early_refresh", "refresh_margin_seconds", "credential"}
+    expected |= {"refresh_token_idle_seconds", "refresh_token_lifetime_seconds"}
     missing = [name for name in sorted(expected) if f"`{name}" not in table]
     assert missing == []
 

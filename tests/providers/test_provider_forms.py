@@ -89,6 +89,8 @@ EVERYTHING: dict[str, Any] = {
     ],
     "refresh_margin_seconds": 120,
     "refuses_early_refresh": True,
+    "refresh_token_idle_seconds": 90 * 86_400,
+    "refresh_token_lifetime_seconds": 365 * 86_400,
     "parameters": [
         {
             "label": "Region",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.validators import RegexValidator
@@ -25,6 +26,11 @@ class Workspace(models.Model):
     return_urls = models.JSONField(default=list, blank=True)
     # The origin of its redirect URI and connect pages ("white label"); empty: PUBLIC_BASE_URL's.
     redirect_host = models.CharField(max_length=255, default="", db_default="", blank=True)
+    # Token policy. Null: access tokens of any age are handed out; the margin is the provider's, or the usual one.
+    max_token_age_seconds = models.PositiveIntegerField(null=True, blank=True)
+    refresh_margin_seconds = models.PositiveIntegerField(null=True, blank=True)
+    # Since when the schedules of its connections may be by older rules; a worker makes them anew and clears this.
+    schedule_stale_since = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -38,9 +44,23 @@ class Workspace(models.Model):
                 violation_error_message="This host cannot be used. Choose another one.",
             ),
         )
+        indexes = (
+            # What a worker has still to schedule anew: few rows at any time.
+            models.Index(
+                fields=["schedule_stale_since"],
+                name="workspace_schedule_stale",
+                condition=models.Q(schedule_stale_since__isnull=False),
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def max_token_age(self) -> timedelta | None:
+        """How old an access token may be when it is handed out; None: its provider alone decides."""
+        seconds = self.max_token_age_seconds
+        return None if seconds is None else timedelta(seconds=seconds)
 
     @property
     def connect_base_url(self) -> str:

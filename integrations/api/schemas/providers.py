@@ -179,6 +179,12 @@ class ProviderOut(Output):
     metadata: list[MetadataShape]
     refresh_margin_seconds: int | None = Field(description="How long before its end a token is renewed; null: a fifth.")
     refuses_early_refresh: bool = Field(description="The provider renews a token only once it has ended.")
+    refresh_token_idle_seconds: int | None = Field(
+        description="A refresh token dies when it is not used for this long; null: not known to."
+    )
+    refresh_token_lifetime_seconds: int | None = Field(
+        description="How long a refresh token lives where the answer does not say; null: not known."
+    )
     parameters: list[ParameterShape]
     config_values: list[ConfigValueShape] = Field(description="The value of a password or invisible one stays empty.")
     docs_url: str
@@ -253,6 +259,8 @@ class ProviderChange(Input):
     metadata: list[MetadataShape] | None = None
     refresh_margin_seconds: int | None = None
     refuses_early_refresh: bool | None = None
+    refresh_token_idle_seconds: int | None = None
+    refresh_token_lifetime_seconds: int | None = None
     parameters: list[ParameterShape] | None = None
     config_values: list[ConfigValueShape] | None = None
     docs_url: Annotated[str, Field(max_length=500)] | None = None
