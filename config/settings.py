@@ -184,6 +184,9 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "refresh-due-tokens": {"task": "integrations.refresh_due", "schedule": 10.0, "options": {"expires": 30}},
+    "make-stale-schedules-anew": {"task": "integrations.reschedule", "schedule": 60.0, "options": {"expires": 120}},
+    # Narrow look-ups: a token that ran out with nothing to renew it is told within five minutes.
+    "forecast-consents": {"task": "integrations.forecast_consents", "schedule": 300.0, "options": {"expires": 600}},
     "sweep-expired-rows": {"task": "integrations.sweep", "schedule": 300.0, "options": {"expires": 600}},
 }
 

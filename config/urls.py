@@ -3,12 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from integrations.urls import redirect_host_patterns
+from integrations.urls import redirect_host_patterns, token_policy_patterns
 
 urlpatterns = [
     path("", include("workspaces.urls")),
     path("", include("integrations.urls")),
     path("w/<slug:workspace>/settings/redirect-host/", include((redirect_host_patterns, "redirect_host"))),
+    path("w/<slug:workspace>/settings/token-policy/", include((token_policy_patterns, "token_policy"))),
     path("", include("config.probes")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),

@@ -12,11 +12,11 @@ from uuid import UUID
 from celery import shared_task
 from django.db import connections
 
-from integrations.connections import batch, refresh
+from integrations.connections import batch, consent_notices, refresh, rescheduling
 from integrations.connections import sweep as sweeping
 from integrations.connections.commits import DatabaseAway
 from integrations.models import Connection
-from integrations.wake import REFRESH_DUE
+from integrations.wake import REFRESH_DUE, RESCHEDULE
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,20 @@ def refresh_connection(connection_id: str) -> None:
         refresh.refresh_connection(UUID(connection_id), forced=True)
     except Connection.DoesNotExist:
         logger.info("Connection %s was deleted before it could be refreshed.", connection_id)
+
+
+@_task(RESCHEDULE)
+def reschedule() -> None:
+    """Make the schedules anew of workspaces whose rules have changed."""
+    if changed := rescheduling.reschedule_stale():
+        logger.info("Schedules made anew: %d", changed)
+
+
+@_task("integrations.forecast_consents")
+def forecast_consents() -> None:
+    """Tell of consents that end soon or have ended."""
+    if told := consent_notices.tell_consents_ending():
+        logger.info("Notices of consents that end: %d", told)
 
 
 @_task("integrations.sweep")

@@ -20,6 +20,7 @@ from integrations.connections.views import (
     removal,
     sandbox,
     setup,
+    token_policy,
 )
 from integrations.models import GrantType
 
@@ -92,3 +93,4 @@ redirect_host_patterns = [
     path("", redirect_host.change, name="change"),
     path("clear/", redirect_host.clear, name="clear"),
 ]
+token_policy_patterns = [path("", token_policy.change, name="change")]

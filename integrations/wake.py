@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from celery import current_app
 from django.db import transaction
@@ -10,19 +11,20 @@ from django.db import transaction
 logger = logging.getLogger(__name__)
 
 REFRESH_DUE = "integrations.refresh_due"
+RESCHEDULE = "integrations.reschedule"
 TIMEOUT_SECONDS = 1.0
 EXPIRES_SECONDS = 30
 
 
-def wake_worker() -> None:
-    """Have due tokens renewed once the transaction is committed, instead of at the next beat.
+def wake_worker(task: str = REFRESH_DUE) -> None:
+    """Have due tokens renewed, or another task run, once the transaction is committed, instead of at the next beat.
 
-    A broker that does not answer within a second is left alone: beat comes by within ten seconds anyway.
+    A broker that does not answer within a second is left alone: beat comes by anyway.
     """
-    transaction.on_commit(_send, robust=True)
+    transaction.on_commit(partial(_send, task), robust=True)
 
 
-def _send() -> None:
+def _send(task: str) -> None:
     try:
         with current_app.connection_for_write(connect_timeout=TIMEOUT_SECONDS) as broker:
             broker.transport_options = {
@@ -30,6 +32,6 @@ def _send() -> None:
                 "socket_timeout": TIMEOUT_SECONDS,
                 "socket_connect_timeout": TIMEOUT_SECONDS,
             }
-            current_app.send_task(REFRESH_DUE, connection=broker, retry=False, expires=EXPIRES_SECONDS)
+            current_app.send_task(task, connection=broker, retry=False, expires=EXPIRES_SECONDS)
     except Exception as error:  # noqa: BLE001 (whatever a broker's client raises: no request may fail by it)
         logger.warning("The worker could not be woken: %s", type(error).__name__)

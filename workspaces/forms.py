@@ -14,7 +14,7 @@ from workspaces.audit import AuditAction
 from workspaces.models import User, Workspace
 from workspaces.return_urls import clean_return_urls
 from workspaces.roles import SCOPE_DESCRIPTIONS, KeyScope, Role
-from workspaces.workspaces import check_redirect_host
+from workspaces.workspaces import check_redirect_host, check_token_policy
 
 _NO_EXPIRY = "never"
 _EXPIRIES = (("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year"), (_NO_EXPIRY, "Never"))
@@ -143,6 +143,60 @@ class SettingsForm(forms.Form):
     def clean_return_urls(self) -> list[str]:
         """One URL per line. The error names each line that cannot stand."""
         return clean_return_urls(self.cleaned_data["return_urls"].splitlines())
+
+
+class TokenPolicyForm(forms.Form):
+    """How old an access token may be, and when it is renewed: in minutes, blank for what the provider says."""
+
+    max_age = forms.IntegerField(
+        label="Maximum lifetime of an access token",
+        required=False,
+        help_text=(
+            "Minutes. An older token is never handed out: it is renewed, and where nothing can renew it, a person has "
+            "to consent again. Blank: tokens are handed out until they expire."
+        ),
+        widget=forms.TextInput({"inputmode": "numeric", "autocomplete": "off", "placeholder": "No maximum"}),
+    )
+    margin = forms.IntegerField(
+        label="Refresh margin",
+        required=False,
+        help_text=(
+            "Minutes before the end at which a token is renewed; half of its lifetime at most. It counts for every "
+            "provider but those that refuse to renew what has not expired. Blank: as the provider’s definition says, "
+            "else a fifth of the lifetime and 15 minutes at most."
+        ),
+        widget=forms.TextInput({"inputmode": "numeric", "autocomplete": "off", "placeholder": "As the provider says"}),
+    )
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> TokenPolicyForm:
+        """With what is stored."""
+        stored = {"max_age": workspace.max_token_age_seconds, "margin": workspace.refresh_margin_seconds}
+        return cls(initial={name: value and value // 60 for name, value in stored.items()})
+
+    @property
+    def max_age_seconds(self) -> int | None:
+        """As it is stored."""
+        return _in_seconds(self.cleaned_data.get("max_age"))
+
+    @property
+    def margin_seconds(self) -> int | None:
+        """As it is stored."""
+        return _in_seconds(self.cleaned_data.get("margin"))
+
+    def clean(self) -> dict[str, Any]:
+        """Within bounds that can work."""
+        try:
+            check_token_policy(self.max_age_seconds, self.margin_seconds)
+        except forms.ValidationError as error:
+            for field, sentences in error.message_dict.items():
+                if field not in self.errors:
+                    self.add_error(field, sentences)
+        return self.cleaned_data
+
+
+def _in_seconds(minutes: int | None) -> int | None:
+    return None if minutes is None else minutes * 60
 
 
 class RedirectHostForm(forms.Form):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 from django.utils.text import slugify
 
 from workspaces.addresses import find_user, mark_verified, normalize_email
@@ -19,6 +20,9 @@ from workspaces.return_urls import clean_return_urls
 from workspaces.roles import Role
 
 SLUG_LENGTH = 50
+# Bounds of the token policy, in seconds.
+MIN_MAX_AGE, MAX_MAX_AGE = 5 * 60, 365 * 86_400
+MIN_MARGIN, MAX_MARGIN = 60, 86_400
 
 
 def create_workspace(
@@ -88,6 +92,42 @@ def change_redirect_host(workspace: Workspace, host: str, *, actor: Actor) -> Wo
                 record(current, AuditAction.WORKSPACE_CHANGED, actor, target=current, detail=detail)
     except IntegrityError as error:  # another workspace was quicker
         raise ValidationError(CANNOT_BE_USED) from error
+    return current
+
+
+def check_token_policy(max_age_seconds: int | None, margin_seconds: int | None) -> None:
+    """Refuse a policy that cannot work. Raises ValidationError with what is wrong, by field."""
+    errors = {}
+    if max_age_seconds is not None and not MIN_MAX_AGE <= max_age_seconds <= MAX_MAX_AGE:
+        errors["max_age"] = "Choose from 5 minutes to 525,600 (a year), or leave it blank."
+    if margin_seconds is not None and not MIN_MARGIN <= margin_seconds <= MAX_MARGIN:
+        errors["margin"] = "Choose from 1 minute to 1,440 (a day), or leave it blank."
+    if not errors and max_age_seconds and margin_seconds and margin_seconds * 2 > max_age_seconds:
+        errors["margin"] = "Choose at most half of the maximum lifetime."
+    if errors:
+        raise ValidationError(errors)
+
+
+def change_token_policy(
+    workspace: Workspace, *, max_age_seconds: int | None, margin_seconds: int | None, actor: Actor
+) -> Workspace:
+    """Change how old an access token may be when it is handed out, and how long before its end it is renewed.
+
+    None: as the provider says. The age counts at once, wherever a token is read; schedules are made anew by a worker.
+    Raises ValidationError, by field.
+    """
+    check_token_policy(max_age_seconds, margin_seconds)
+    after = {"max_token_age_seconds": max_age_seconds, "refresh_margin_seconds": margin_seconds}
+    with transaction.atomic():
+        current = Workspace.objects.select_for_update().get(pk=workspace.pk)
+        before = {field: getattr(current, field) for field in after}
+        changed = [field for field in after if before[field] != after[field]]
+        if changed:
+            Workspace.objects.filter(pk=current.pk).update(**after, schedule_stale_since=Now())
+            current.refresh_from_db()
+            detail = {field: after[field] for field in changed}
+            detail |= {f"{field}_before": before[field] for field in changed}
+            record(current, AuditAction.WORKSPACE_CHANGED, actor, target=current, detail=detail)
     return current
 
 

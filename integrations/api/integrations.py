@@ -274,14 +274,14 @@ def with_credentials(body: ConnectionCreate | ConnectLinkIn) -> dict[str, str]:
 
 
 def _with_connections(workspace: Workspace) -> Prefetch[Any]:
-    connections = Connection.objects.filter(workspace=workspace).select_related("token", "schedule")
+    connections = Connection.objects.filter(workspace=workspace).select_related("token", "schedule", "workspace")
     return Prefetch("connections", connections)
 
 
 def _out(target: IntegrationTarget, integration: Integration | None) -> IntegrationOut:
     connections: list[Connection] = []
     if integration is not None:
-        connections = list(integration.connections.select_related("token", "schedule", "integration"))
+        connections = list(integration.connections.select_related("token", "schedule", "integration", "workspace"))
     return integration_out(target.workspace, target.spec, target.grant_type, integration, connections, timezone.now())
 
 

@@ -9,6 +9,7 @@ from integrations.api.schemas.base import LastError, StatusReason
 from integrations.api.schemas.connections import Account, ConnectionOut
 from integrations.api.schemas.integrations import AskedParameter, ClientKeyOut, DiscoveredEndpoints, IntegrationOut
 from integrations.connections.choices import ChosenScopes, scope_drift
+from integrations.connections.forecast import forecast
 from integrations.connections.status import StatusExplanation, explain, integration_status
 from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration
 from integrations.providers.base import ProviderSpec
@@ -52,6 +53,7 @@ def connection_out(connection: Connection, spec: ProviderSpec, now: datetime) ->
         parameters=public_parameters(spec, connection.readable_parameters),
         metadata={str(key): str(text) for key, text in connection.metadata.items()},
         expires_at=token.expires_at if token else None,
+        consent_expires_at=end.at if (end := forecast(connection, now)) is not None else None,
         last_refreshed_at=connection.last_refreshed_at,
         next_refresh_at=schedule.refresh_due_at if token and schedule else None,
         last_error=_last_error(connection.last_error_code, connection.last_error_message, connection.last_error_at),

@@ -176,6 +176,14 @@ _OURS: dict[str, tuple[str, str]] = {
         "Refresh the connection; if that does not help, reconnect with OAuth.",
     ),
     "reconnect_required": ("A person has to consent again.", "Reconnect with OAuth."),
+    "token_expired": (
+        "The access token has expired, and the provider issued nothing to renew it with.",
+        "Reconnect with OAuth.",
+    ),
+    "token_too_old": (
+        "The access token is older than the workspace allows, and the provider issued nothing to renew it with.",
+        "Reconnect with OAuth.",
+    ),
     "required_by_operator": ("An operator asked for a new consent.", "Reconnect with OAuth."),
     "endpoint_changed": (
         "The provider's endpoints were changed, so its credentials were cleared.",

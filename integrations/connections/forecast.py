@@ -124,10 +124,10 @@ def notice_due_at(end: ConsentEnd | None, issued_at: datetime, before: Token | N
     """
     if end is None:
         return None
-    if before is not None and before.consent_ends_at is not None:
-        if abs(end.at - before.consent_ends_at) <= _notice(end.at - issued_at):
-            return before.consent_notice_due_at
     notice = _notice(end.at - issued_at)
+    known = before.consent_ends_at if before is not None else None
+    if before is not None and known is not None and abs(end.at - known) <= notice:
+        return before.consent_notice_due_at
     if notice >= LEAST_NOTICE:
         return end.at - notice
     return end.at if end.reason != ConsentReason.REFRESH_TOKEN_ENDS else None

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from integrations.connections.forecast import RefreshTokenEnd, because, forecast
+from integrations.connections.renewal import schedule_of as schedule_of_token
+from integrations.connections.schedule import MARGIN_SHARE, DueTo, MarginFrom, Renewal, Rules
 from integrations.models import Connection, ConnectionState, ConnectionStatus, GrantType, Token, TokenSchedule
 from integrations.providers.base import ProviderSpec
 from workspaces.time_words import duration_words
@@ -22,6 +26,7 @@ class Headline:
     title: str
     note: str = ""
     tone: str = ""
+    verb: str = ""  # what happens at `expires_at`
     expires_at: datetime | None = None
     is_near: bool = False  # the time of day says enough
 
@@ -159,19 +164,87 @@ def headline(connection: Connection | None, now: datetime) -> Headline:
     if connection is None or token is None:
         return Headline("Disconnected" if connection and connection.connected_at else "No token yet", tone="idle")
     status = connection.status_at(now)
-    if token.expires_at is None:
+    end = token.ends_at(connection.workspace.max_token_age)
+    if end is None:
         if status == ConnectionStatus.RECONNECT_REQUIRED:
             return Headline("Consent is needed again", tone="bad")
         return Headline("Good until revoked", "the provider announced no end")
-    is_near = abs(token.expires_at - now) < timedelta(hours=12)
+    verb = _verb(end, token.expires_at, now)
+    is_near = abs(end - now) < timedelta(hours=12)
     if status == ConnectionStatus.RECONNECT_REQUIRED:
-        return Headline("Consent is needed again", "", "bad", token.expires_at, is_near)
-    if token.is_expired(now):
+        return Headline("Consent is needed again", "", "bad", verb, end, is_near)
+    if end <= now:
         renewing = status == ConnectionStatus.CONNECTED and due_at(connection) is not None
         title, tone = ("Being renewed", "waiting") if renewing else ("Expired", "bad")
-        return Headline(title, "", tone, token.expires_at, is_near)
+        return Headline(title, "", tone, verb, end, is_near)
     tone = "" if status == ConnectionStatus.CONNECTED else "waiting"
-    return Headline(f"Good for {duration_words(token.expires_at - now)}", "", tone, token.expires_at, is_near)
+    return Headline(f"Good for {duration_words(end - now)}", "", tone, verb, end, is_near)
+
+
+def _verb(end: datetime, expires_at: datetime | None, now: datetime) -> str:
+    if end == expires_at:
+        return "expires" if end > now else "expired"
+    return "too old" if end > now else "too old since"
+
+
+def planned_renewal(spec: ProviderSpec, connection: Connection | None) -> Renewal | None:
+    """The next renewal as the rules want it; None when nothing calls for one. A backoff may have put it off."""
+    token = token_of(connection)
+    if connection is None or token is None:
+        return None
+    return schedule_of_token(
+        connection.pk,
+        grant_type=connection.integration.grant_type,
+        issued_at=token.issued_at,
+        expires_at=token.expires_at,
+        has_refresh_token=token.has_refresh_token,
+        refresh_token=RefreshTokenEnd(token.refresh_token_expires_at, token.refresh_token_end_moves),
+        rules=Rules.of(spec, connection.workspace),
+    )
+
+
+_MARGIN_WORDS = {
+    MarginFrom.PROVIDER: "as the provider’s definition says",
+    MarginFrom.WORKSPACE: "by the workspace’s token policy",
+    MarginFrom.REFUSES_EARLY: "the provider renews only what has expired",
+}
+_DUE_WORDS = {
+    DueTo.MAX_AGE: "before it is older than the workspace allows",
+    DueTo.KEEP_ALIVE: "so that the refresh token does not die of disuse",
+}
+
+
+def margin_words(rules: Rules, renewal: Renewal, issued_at: datetime) -> str:
+    """Why the margin is what it is."""
+    usual = MARGIN_SHARE * renewal.margin >= renewal.end - issued_at
+    if renewal.due_to == DueTo.KEEP_ALIVE or rules.margin_from == MarginFrom.USUAL:
+        return "a fifth of its life" if usual else "the usual one"
+    return _MARGIN_WORDS[rules.margin_from]
+
+
+def due_words(renewal: Renewal) -> str:
+    """Why it is renewed then; "" when it is because the token expires."""
+    return _DUE_WORDS.get(renewal.due_to, "")
+
+
+def renewal_context(spec: ProviderSpec, connection: Connection | None, now: datetime) -> dict[str, Any]:
+    """What the overview says about the next renewal, the refresh token and the next consent."""
+    token, renewal, due = token_of(connection), planned_renewal(spec, connection), due_at(connection)
+    if connection is None or token is None:
+        return {"life_end": None, "margin": None, "keep_alive_until": None, "consent": None}
+    rules = Rules.of(spec, connection.workspace)
+    shows_margin = renewal is not None and due is not None and due <= renewal.end and renewal.margin > timedelta()
+    uses_refresh_token = token.has_refresh_token and connection.integration.grant_type == GrantType.AUTHORIZATION_CODE
+    idle = rules.refresh_token_idle if uses_refresh_token else None
+    return {
+        "life_end": token.ends_at(connection.workspace.max_token_age),
+        "margin": renewal.margin if renewal is not None and shows_margin else None,
+        "margin_words": margin_words(rules, renewal, token.issued_at) if renewal is not None else "",
+        "due_words": due_words(renewal) if renewal is not None else "",
+        "keep_alive_until": token.issued_at + idle if idle is not None else None,
+        "consent": (end := forecast(connection, now)),
+        "consent_because": because(end) if end is not None else "",
+    }
 
 
 def is_renewing(connection: Connection | None, now: datetime) -> bool:

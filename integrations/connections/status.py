@@ -110,10 +110,15 @@ def _words(
         step = f"{words.next_step} {_MEANWHILE}" if _token(connection) is not None else words.next_step
         return words.happened, "Check connection" if spec.asks_credentials else "Check configuration", step
     code = connection.last_error_code if connection is not None else ""
-    happened = describe_code(code).happened if code else "The token has expired and cannot be renewed by itself."
+    happened = describe_code(code or code_of_end(_token(connection), now)).happened
     if not needs_person:
         return happened, "Fetch token", "Check the client credentials, then fetch a token."
     return happened, "Reconnect with OAuth", f"Programs get no token until someone consents at {spec.name} again."
+
+
+def code_of_end(token: Token | None, now: datetime) -> str:
+    """Why a token that nothing renews is handed out no more: it expired, or it is older than its workspace allows."""
+    return "token_expired" if token is None or token.is_expired(now) else "token_too_old"
 
 
 def _connected(connection: Connection | None) -> str:

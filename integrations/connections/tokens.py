@@ -19,6 +19,7 @@ from integrations.connections.errors import (
 )
 from integrations.connections.preparing import why_not_renewable
 from integrations.connections.refresh import RefreshOutcome, refresh_connection
+from integrations.connections.status import code_of_end
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectionStatus, Token, TokenSecrets
 from workspaces.audit import Actor, AuditAction, record_soon
@@ -30,7 +31,11 @@ AWAY_RETRY_AFTER = 10  # seconds, while the database is away
 
 @dataclass(frozen=True, slots=True)
 class UsableToken:
-    """What a reader gets. `expires_at` is None when the provider named no lifetime. Its repr shows no token."""
+    """What a reader gets. Its repr shows no token.
+
+    `expires_at` is when the token is to be asked for again: its end, or that of the age its workspace allows; None when
+    there is neither.
+    """
 
     access_token: str = field(repr=False)
     token_type: str
@@ -61,7 +66,8 @@ def usable_token(
     moment = now or timezone.now()
     token = _token_of(connection, moment)
     warning = None
-    if not _lives(token, min_ttl, moment):
+    max_age = connection.workspace.max_token_age
+    if not _lives(token, min_ttl, moment, max_age):
         connection, token, warning = _renewed(connection, token, min_ttl, moment, now)
     secrets = _open(token)
     detail = {"warning": warning} if warning else None
@@ -77,7 +83,7 @@ def usable_token(
     return UsableToken(
         access_token=secrets.access_token,
         token_type=secrets.token_type,
-        expires_at=token.expires_at,
+        expires_at=token.ends_at(max_age),
         scopes=list(connection.granted_scopes),
         connection_id=connection.pk,
         warning=warning,
@@ -89,7 +95,8 @@ def _token_of(connection: Connection, now: datetime) -> Token:
     token: Token | None = getattr(connection, "token", None)
     status = connection.status_at(now)
     if status == ConnectionStatus.RECONNECT_REQUIRED:
-        raise TokenUnavailable(RECONNECT_REQUIRED, connection.last_error_message or sentence(RECONNECT_REQUIRED))
+        words = connection.last_error_message or sentence(code_of_end(token, now) if token else RECONNECT_REQUIRED)
+        raise TokenUnavailable(RECONNECT_REQUIRED, words)
     if token is None or status == ConnectionStatus.CONFIGURED:
         raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED))
     return token
@@ -102,12 +109,13 @@ def _open(token: Token) -> TokenSecrets:
         raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, sentence("undecryptable"), retry_after=60) from error
 
 
-def _lives(token: Token, min_ttl: int, now: datetime) -> bool:
-    """Whether it lives long enough: `min_ttl`, capped at half the token's lifetime."""
-    if token.expires_at is None or token.lifetime is None:
+def _lives(token: Token, min_ttl: int, now: datetime, max_age: timedelta | None) -> bool:
+    """Whether it may be handed out long enough: `min_ttl`, capped at half of the time it may be at all."""
+    end = token.ends_at(max_age)
+    if end is None:
         return True
-    wanted = min(timedelta(seconds=max(min_ttl, 0)), token.lifetime / 2)
-    return not token.is_expired(now) and token.expires_at - now >= wanted
+    wanted = min(timedelta(seconds=max(min_ttl, 0)), (end - token.issued_at) / 2)
+    return now < end and end - now >= wanted
 
 
 def _renewed(
@@ -127,9 +135,10 @@ def _renewed(
     moment = now or timezone.now()
     if renewed is None:
         raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED))
-    if renewed.is_expired(moment):
+    max_age = connection.workspace.max_token_age
+    if renewed.is_over(moment, max_age):
         raise _unavailable(outcome, moment)
-    if _lives(renewed, min_ttl, moment):
+    if _lives(renewed, min_ttl, moment, max_age):
         return outcome.connection, renewed, None
     if outcome.refreshed:
         return outcome.connection, renewed, "Even a fresh token of this provider does not live as long as asked for."

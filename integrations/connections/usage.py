@@ -94,10 +94,13 @@ def renewals(workspace: Workspace, connection: Connection, now: datetime) -> Ren
                 times.append(int(took))
         else:
             bad[hour] += 1
-    bars = tuple(
-        (f"{now - timedelta(hours=24 - hour):%H:%M}", (("good", good[hour]), ("bad", bad[hour]))) for hour in range(24)
-    )
+    bars = tuple((_hour_words(hour), (("good", good[hour]), ("bad", bad[hour]))) for hour in range(24))
     return Renewals(bars, sum(good), sum(bad), int(median(times)) if times else None)
+
+
+def _hour_words(hour: int) -> str:
+    """How long ago the hour began. Times of day would begin and end with the same one, and in nobody's time zone."""
+    return f"{24 - hour} h ago" if hour < 23 else "last hour"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 
 from integrations.errors import HasDependants
 from integrations.models import CustomProvider, CustomProviderVersion, GrantType, ProviderVersionSecrets
@@ -53,6 +54,13 @@ __all__ = [
 
 # Each lost race means that another provider was made; nobody makes so many at once.
 MAX_ID_RACES = 50
+# What decides when a token is renewed and when consent ends.
+RENEWAL_FACTS = (
+    "refresh_margin_seconds",
+    "refuses_early_refresh",
+    "refresh_token_idle_seconds",
+    "refresh_token_lifetime_seconds",
+)
 
 type_DeleteIntegration = Callable[..., Any]
 
@@ -278,6 +286,9 @@ def _take_effect(
     elif moved := moved_defaults(before, after):
         connections = forget_secrets(provider, passwords=passwords, relying_on=moved)
         detail = {**detail, "endpoint_changed": True, "connections": connections}
+    if any(getattr(before, name) != getattr(after, name) for name in RENEWAL_FACTS):
+        # A worker makes the schedules of its connections anew.
+        Workspace.objects.filter(pk=provider.workspace_id).update(schedule_stale_since=Now())
     record(provider.workspace, AuditAction.PROVIDER_CHANGED, actor, target=provider, detail=detail)
 
 

@@ -629,9 +629,10 @@ class NewProviderForm(ProviderForm):
 
 
 _COMPARISON_FIELDS = tuple(name for name in ProviderForm.base_fields if name.startswith(COMPARISON))
-_NOT_PLAIN = frozenset(
-    {"discovered", "confirmed_foreign", "credentials", "account_fields", "category", *_SECONDS}
-) | {*_CREDENTIAL_LABELS.values(), *_COMPARISON_FIELDS}
+_NOT_PLAIN = frozenset({"discovered", "confirmed_foreign", "credentials", "account_fields", "category", *_SECONDS}) | {
+    *_CREDENTIAL_LABELS.values(),
+    *_COMPARISON_FIELDS,
+}
 # Fields whose value is the definition's as it is.
 _PLAIN = tuple(name for name in ProviderForm.base_fields if name not in _NOT_PLAIN)
 

@@ -39,6 +39,7 @@ LOWEST = {
     "workspaces:settings": ADMIN,
     "redirect_host:change": ADMIN,
     "redirect_host:clear": ADMIN,
+    "token_policy:change": ADMIN,
     "integrations:sandbox_connect": ADMIN,
     "integrations:custom_new": ADMIN,
     "integrations:custom_edit": ADMIN,

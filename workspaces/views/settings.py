@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods
 
 from workspaces.access import workspace_view
 from workspaces.audit import Actor
-from workspaces.forms import RedirectHostForm, SettingsForm
+from workspaces.forms import RedirectHostForm, SettingsForm, TokenPolicyForm
 from workspaces.http import WorkspaceRequest
 from workspaces.roles import Permission
 from workspaces.workspaces import change_settings
@@ -19,7 +19,7 @@ from workspaces.workspaces import change_settings
 @require_http_methods(["GET", "HEAD", "POST"])
 @workspace_view(Permission.WORKSPACE_VIEW)
 def settings(request: WorkspaceRequest) -> HttpResponse:
-    """The name and the return URLs of connect links; the redirect host, whose form has a page of its own."""
+    """The name and the return URLs of connect links. Redirect host and token policy have pages of their own, too."""
     may_change = Permission.WORKSPACE_MANAGE in request.can
     if request.method != "POST":
         stored = {"name": request.workspace.name, "return_urls": "\n".join(request.workspace.return_urls)}
@@ -41,5 +41,11 @@ def settings(request: WorkspaceRequest) -> HttpResponse:
 
 def _page(request: WorkspaceRequest, form: SettingsForm, *, may_change: bool, status: int = 200) -> HttpResponse:
     host = RedirectHostForm(initial={"redirect_host": request.workspace.redirect_host}, workspace=request.workspace)
-    context = {"form": form, "host_form": host, "may_change": may_change}
+    context = {
+        "form": form,
+        "host_form": host,
+        "policy_form": TokenPolicyForm.of(request.workspace),
+        "connected": request.workspace.connections.filter(token__isnull=False).count(),
+        "may_change": may_change,
+    }
     return render(request, "workspaces/settings.html", context, status=status)

@@ -84,6 +84,10 @@ class ConnectionOut(Output):
     )
     metadata: dict[str, str] = Field(description="What the provider told besides the token, such as an instance.")
     expires_at: datetime | None = Field(description="Of the access token; null when unknown or when there is none.")
+    consent_expires_at: datetime | None = Field(
+        description="When a person has to consent again, because an end comes that no renewal puts off; "
+        "null when that is not foreseen, or needed already."
+    )
     last_refreshed_at: datetime | None
     next_refresh_at: datetime | None
     last_error: LastError | None

@@ -15,6 +15,7 @@ from django.views.decorators.vary import vary_on_headers
 from integrations.connections import overview as overview_words
 from integrations.connections.accounts import account_name, keep_account
 from integrations.connections.changes import NameTaken, make_default, rename_connection
+from integrations.connections.forecast import forecast
 from integrations.connections.forms import ConnectLinkForm, NewConnectionForm, RenameForm
 from integrations.connections.integration_page import IntegrationPage, load_page
 from integrations.connections.provider_versions import version_note
@@ -75,7 +76,6 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         "parameters": overview_words.shown_parameters(page.spec, shown) if shown else [],
         "metadata": shown_metadata(page.spec, shown.metadata) if shown else [],
         "due_at": due,
-        "margin": token.expires_at - due if token and token.expires_at and due and due < token.expires_at else None,
         "is_renewing": overview_words.is_renewing(shown, page.now),
         "look_again": overview_words.look_again(shown, page.now),
         "edit_url": page.url("connection_edit", connection_id=shown.pk) if shown else "",
@@ -88,6 +88,7 @@ def overview_context(request: WorkspaceRequest, page: IntegrationPage, shown: Co
         if shown and token and Permission.CONNECTION_USE in request.can
         else None,
         "expression": page.spec.expression(page.grant_type).rsplit(".", 1),
+        **overview_words.renewal_context(page.spec, shown, page.now),
         "token_api_parts": ["api", "v1", "integrations", page.spec.provider_id, page.grant_type, "token"],
     }
 
@@ -123,6 +124,7 @@ def connections_response(
             "status": row.status_at(page.now),
             "token": overview_words.token_of(row),
             "due_at": overview_words.due_at(row),
+            "consent": forecast(row, page.now),
             "url": page.url("connection", connection_id=row.pk),
             "facts": overview_words.shown_parameters(page.spec, row, passwords=False)
             + shown_metadata(page.spec, row.metadata),
