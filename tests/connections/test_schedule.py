@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import random
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from integrations.connections.schedule import (
     BACKOFF_CAP,
     BACKOFF_LEAST,
+    FLOOR,
+    SHORTEST_SCHEDULED,
+    DueTo,
+    MarginFrom,
+    Rules,
     backoff,
     due_at,
     jitter_for,
     margin_for,
+    plan,
+    spread,
 )
+from integrations.models import Integration
+from integrations.providers.base import ProviderSpec
 from tests.connections.conftest import NOW
 
 CONNECTION = uuid.UUID(int=7)
@@ -82,3 +94,163 @@ def test_backoff_doubles_with_full_jitter_up_to_its_cap() -> None:
         assert max(drawn) <= min(seconds(ceiling), BACKOFF_CAP)
         assert max(drawn) > seconds(ceiling) * 0.9
         assert min(drawn) < seconds(ceiling) * 0.25
+
+
+# --- odd inputs -----------------------------------------------------------------------------------------
+DAY = timedelta(days=1)
+MICROSECOND = timedelta(microseconds=1)
+# (lifetime, the provider's margin) → the earliest and the latest that may be due, counted from the issue
+ODD: list[tuple[timedelta | None, timedelta | None, timedelta | None, timedelta | None]] = [
+    (timedelta(), None, None, None),
+    (-DAY, None, None, None),
+    (SHORTEST_SCHEDULED - MICROSECOND, None, None, None),
+    (SHORTEST_SCHEDULED, None, seconds(10), seconds(16)),
+    (seconds(70), timedelta(), seconds(70), seconds(70)),
+    (seconds(70), -DAY, seconds(70), seconds(70)),
+    (seconds(70), DAY, seconds(35), seconds(60)),
+    (seconds(3600), DAY, seconds(1350), seconds(1800)),
+    (timedelta(days=36_525), None, timedelta(days=36_524), timedelta(days=36_525)),
+    (None, DAY, None, None),
+]
+
+
+@pytest.mark.parametrize(("lifetime", "margin", "earliest", "latest"), ODD)
+def test_odd_lifetimes_and_margins_are_due_within_bounds_or_never(
+    lifetime: timedelta | None, margin: timedelta | None, earliest: timedelta | None, latest: timedelta | None
+) -> None:
+    expires_at = None if lifetime is None else NOW + lifetime
+    due = due_at(CONNECTION, issued_at=NOW, expires_at=expires_at, provider_margin=margin)
+    if earliest is None or latest is None:
+        assert due is None
+    else:
+        assert due is not None
+        assert NOW + earliest <= due <= NOW + latest
+
+
+_SPANS = st.timedeltas(min_value=timedelta(), max_value=timedelta(days=40_000))
+_MAYBE = st.none() | _SPANS
+_RULES = st.builds(
+    Rules,
+    provider_margin=_MAYBE,
+    workspace_margin=_MAYBE,
+    refuses_early=st.booleans(),
+    max_age=_MAYBE,
+    refresh_token_idle=_MAYBE,
+)
+
+
+@given(connection_id=st.uuids(), lifetime=_MAYBE, rules=_RULES, refresh_token_lives=_MAYBE)
+def test_whatever_the_rules_are_it_is_due_between_the_floor_and_the_end_and_always_at_the_same_time(
+    connection_id: uuid.UUID, lifetime: timedelta | None, rules: Rules, refresh_token_lives: timedelta | None
+) -> None:
+    facts: dict[str, Any] = {
+        "issued_at": NOW,
+        "expires_at": None if lifetime is None else NOW + lifetime,
+        "rules": rules,
+        "refresh_token_ends_at": None if refresh_token_lives is None else NOW + refresh_token_lives,
+    }
+    found = plan(connection_id, **facts)
+    assert plan(connection_id, **facts) == found
+    ends = [end for end in (lifetime, rules.max_age, rules.refresh_token_idle, refresh_token_lives) if end is not None]
+    if rules.refuses_early and lifetime is not None:
+        ends = [lifetime]
+    if all(end < SHORTEST_SCHEDULED for end in ends):
+        assert found is None
+        return
+    assert found is not None
+    assert found.end - NOW in ends
+    assert NOW + min(FLOOR, (found.end - NOW) / 2) <= found.at <= found.end
+    if rules.refuses_early and lifetime is not None:
+        assert found.at == found.end  # not a moment before
+
+
+@given(lifetime=st.integers(30, 90 * 86_400))
+def test_tokens_issued_together_are_not_due_together(lifetime: int) -> None:
+    due = {due_at(uuid.UUID(int=number), issued_at=NOW, expires_at=NOW + seconds(lifetime)) for number in range(50)}
+    assert len(due) == 50 or lifetime < 75  # the floor of short ones is the same for all
+
+
+# --- whose margin counts --------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("rules", "margin", "said_by"),
+    [
+        (Rules(), None, MarginFrom.USUAL),
+        (Rules(provider_margin=seconds(60)), seconds(60), MarginFrom.PROVIDER),
+        (Rules(provider_margin=seconds(60), workspace_margin=seconds(300)), seconds(300), MarginFrom.WORKSPACE),
+        (Rules(workspace_margin=seconds(300)), seconds(300), MarginFrom.WORKSPACE),
+        (Rules(workspace_margin=seconds(300), refuses_early=True), seconds(0), MarginFrom.REFUSES_EARLY),
+    ],
+)
+def test_a_refusal_of_early_renewals_comes_before_the_workspace_and_that_before_the_definition(
+    rules: Rules, margin: timedelta | None, said_by: MarginFrom
+) -> None:
+    assert (rules.margin, rules.margin_from) == (margin, said_by)
+
+
+# --- age and keep-alive ---------------------------------------------------------------------------------
+def planned(lifetime: timedelta | None, refresh_token_ends_at: datetime | None = None, **rules: Any) -> Any:
+    expires_at = None if lifetime is None else NOW + lifetime
+    return plan(
+        CONNECTION,
+        issued_at=NOW,
+        expires_at=expires_at,
+        rules=Rules(**rules),
+        refresh_token_ends_at=refresh_token_ends_at,
+    )
+
+
+def test_a_token_is_renewed_before_it_is_older_than_the_workspace_allows() -> None:
+    for lifetime in (timedelta(hours=10), None):
+        found = planned(lifetime, max_age=timedelta(hours=1))
+        assert (found.due_to, found.end, found.margin) == (DueTo.MAX_AGE, NOW + timedelta(hours=1), seconds(720))
+        assert NOW + timedelta(minutes=45) <= found.at <= NOW + timedelta(minutes=48)
+    assert planned(timedelta(minutes=30), max_age=timedelta(hours=1)).due_to == DueTo.EXPIRY
+
+
+def test_a_token_without_a_lifetime_is_renewed_before_its_refresh_token_dies_of_disuse() -> None:
+    assert planned(None) is None
+    found = planned(None, refresh_token_idle=90 * DAY)
+    assert (found.due_to, found.margin) == (DueTo.KEEP_ALIVE, 7 * DAY)
+    assert NOW + 81 * DAY <= found.at <= NOW + 83 * DAY
+    short = planned(None, refresh_token_idle=5 * DAY)
+    assert short.margin == DAY
+
+
+def test_a_token_that_outlives_its_refresh_token_is_renewed_before_that_ends() -> None:
+    assert planned(365 * DAY, refresh_token_idle=90 * DAY).due_to == DueTo.KEEP_ALIVE
+    assert planned(365 * DAY, refresh_token_ends_at=NOW + 30 * DAY).at < NOW + 30 * DAY
+    assert planned(timedelta(hours=1), refresh_token_idle=90 * DAY).due_to == DueTo.EXPIRY
+
+
+def test_a_provider_that_refuses_early_renewals_is_left_alone_until_expiry_whatever_else_calls_for_one() -> None:
+    found = planned(365 * DAY, refuses_early=True, max_age=DAY, refresh_token_idle=90 * DAY)
+    assert (found.due_to, found.at) == (DueTo.EXPIRY, NOW + 365 * DAY)
+    assert planned(None, refuses_early=True, refresh_token_idle=90 * DAY).due_to == DueTo.KEEP_ALIVE
+
+
+def test_rules_are_read_from_the_definition_and_the_workspace(delegated: Integration) -> None:
+    workspace = delegated.workspace
+    workspace.max_token_age_seconds, workspace.refresh_margin_seconds = 3600, 600
+    spec = ProviderSpec(
+        provider_id="custom_x",
+        name="X",
+        token_endpoint="https://x.example/token",
+        grant_types=(),
+        refresh_margin_seconds=60,
+        refresh_token_idle_seconds=86_400,
+        refresh_token_lifetime_seconds=2 * 86_400,
+    )
+    assert Rules.of(spec, workspace) == Rules(
+        provider_margin=seconds(60),
+        workspace_margin=seconds(600),
+        max_age=seconds(3600),
+        refresh_token_idle=DAY,
+        refresh_token_lifetime=2 * DAY,
+    )
+
+
+def test_a_spread_stays_within_its_window_and_is_the_same_for_the_same_connection() -> None:
+    drawn = [spread(uuid.UUID(int=number), seconds(900)) for number in range(1000)]
+    assert drawn[7] == spread(CONNECTION, seconds(900))
+    assert timedelta() <= min(drawn) < seconds(30)
+    assert seconds(870) < max(drawn) <= seconds(900)
