@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from integrations.models import Connection, Integration
+from integrations.models import Connection, Integration, Token
 from tests.api.client import ApiClient
 from tests.factories import make_connection
 from tests.servers.scripted import ScriptedServer
@@ -36,6 +36,18 @@ def test_a_connection_has_the_whole_shape_and_no_token(api: ApiClient, connectio
     assert body["last_error"] is None
     assert "access-token-1" not in response.content.decode()
     assert "refresh-token-1" not in response.content.decode()
+
+
+def test_a_connection_says_when_a_person_has_to_consent_again(api: ApiClient, connection: Connection) -> None:
+    path = f"/connections/{connection.pk}"
+    assert api.get(path).json()["consent_expires_at"] is None
+    Token.objects.filter(pk=connection.pk).update(has_refresh_token=False)
+    body = api.get(path).json()
+    assert body["consent_expires_at"] == body["expires_at"]
+    assert RFC3339_UTC.fullmatch(body["consent_expires_at"])
+    Token.objects.filter(pk=connection.pk).update(expires_at=timezone.now())
+    body = api.get(path).json()
+    assert (body["status"], body["consent_expires_at"]) == ("reconnect_required", None)
 
 
 def test_connections_come_in_pages_with_constant_queries(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection as database
+from django.test import Client
+from django.utils import timezone
 
-from integrations.connections import consent_notices
+from integrations.connections import consent_notices, spool
 from integrations.connections.batch import refresh_due
 from integrations.connections.consent_notices import tell_consents_ending
 from integrations.connections.forecast import (
@@ -23,6 +28,7 @@ from integrations.connections.forecast import (
     refresh_token_end,
 )
 from integrations.connections.parties import parties_of
+from integrations.connections.renewal import Renewed
 from integrations.connections.storing import Granted, store_grant
 from integrations.models import (
     Connection,
@@ -30,16 +36,19 @@ from integrations.models import (
     ConnectionStatus,
     GrantType,
     Integration,
+    IssuedToken,
     Notice,
     Token,
     TokenSchedule,
+    TokenSecrets,
 )
 from integrations.oauth.token_response import TokenResponse
 from tests.connections.conftest import NOW, TOKEN, define_provider, token_answer
 from tests.factories import make_connection, make_integration, make_workspace
 from tests.servers.scripted import ScriptedServer
-from workspaces.audit import WORKER
+from workspaces.audit import WORKER, Actor
 from workspaces.models import AuditEvent, Workspace
+from workspaces.workspaces import change_token_policy
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -344,6 +353,73 @@ def test_many_are_told_in_batches(delegated: Integration, monkeypatch: pytest.Mo
         ending(make_connection(delegated, f"c{number}", refresh_token=None, issued_at=NOW - HOUR))
     assert tell_consents_ending(NOW) == 5
     assert len(told()) == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beats_that_run_at_the_same_time_tell_each_end_once(provider_server: ScriptedServer) -> None:
+    workspace = make_workspace()
+    define_provider(workspace, provider_server)
+    integration = make_integration(workspace, "custom_acme")
+    for number in range(12):
+        ending(make_connection(integration, f"c{number}", refresh_token=None, issued_at=NOW - HOUR))
+    start = threading.Barrier(3)
+
+    def beat() -> int:
+        start.wait()
+        try:
+            return tell_consents_ending(NOW)
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        counts = [future.result() for future in [pool.submit(beat) for _ in range(3)]]
+    tell_consents_ending(NOW)
+    assert sum(counts) <= 12  # what one had locked, another passed over
+    assert Notice.objects.count() == 12
+    assert Notice.objects.values("connection").distinct().count() == 12
+
+
+def test_an_answer_that_waits_in_a_file_keeps_its_forecast(
+    delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    one = granted(delegated, refresh_token=None, expires_in=60 * 86_400.0)
+    issued = IssuedToken(TokenSecrets("access-2"), NOW, NOW + DAY, NOW + 2 * DAY, False, NOW + 3 * DAY, NOW + 4 * DAY)
+    renewed = Renewed(one.pk, one.workspace_id, one.token.version, issued, None, None, None)
+    spool.put(renewed)
+    kept: list[Renewed] = []
+    assert spool.drain(kept.append) == 1
+    assert kept == [renewed]
+
+
+# --- what people and programs see -----------------------------------------------------------------------
+def test_pages_say_when_and_why_consent_is_needed_again(as_alice: Client, delegated: Integration) -> None:
+    now = timezone.now()
+    make_connection(delegated, refresh_token=None, lifetime=20 * DAY, connected_at=now)
+    base = "/w/acme/integrations/custom_acme/authorization_code/"
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", as_alice.get(base).content.decode()))
+    assert "Needs consent again on" in words
+    assert "because the access token expires then, and Acme issued nothing to renew it with." in words
+    assert "consent again" in as_alice.get(f"{base}connections/").content.decode()
+    Token.objects.update(has_refresh_token=True)
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", as_alice.get(base).content.decode()))
+    assert "Needs consent again" not in words
+    assert "Asked again Not foreseen" in words
+
+
+def test_the_overview_says_whose_margin_counts_and_until_when_the_refresh_token_lives_unused(
+    as_alice: Client, workspace: Workspace, delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    define_provider(workspace, provider_server, refresh_token_idle_seconds=90 * 86_400)
+    make_connection(delegated, connected_at=NOW)
+    base = "/w/acme/integrations/custom_acme/authorization_code/"
+    assert "a fifth of its life" in as_alice.get(base).content.decode()
+    change_token_policy(workspace, max_age_seconds=None, margin_seconds=600, actor=Actor.operator())
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", as_alice.get(base).content.decode()))
+    assert "Renewal margin 10 minutes by the workspace’s token policy" in words
+    assert "if unused" in words
+    change_token_policy(workspace, max_age_seconds=1800, margin_seconds=600, actor=Actor.operator())
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", as_alice.get(base).content.decode()))
+    assert "before it is older than the workspace allows" in words
 
 
 # --- whose consent ends soon ----------------------------------------------------------------------------

@@ -19,7 +19,15 @@ from integrations import crypto, rotation, tasks, wake
 from integrations.connections import batch, spool
 from integrations.connections.renewal import Renewed
 from integrations.fields import closed, swap_ciphertext
-from integrations.models import Connection, Integration, IssuedToken, Token, TokenSecrets
+from integrations.models import (
+    Connection,
+    ConnectionState,
+    Integration,
+    IssuedToken,
+    Token,
+    TokenSchedule,
+    TokenSecrets,
+)
 from integrations.providers.registry import find_spec
 from integrations.providers.setup import save_integration
 from tests.connections.conftest import NOW, TOKEN, define_provider, token_answer
@@ -62,6 +70,21 @@ def test_the_tasks_do_it_too_and_close_their_database_connections(provider_serve
     tasks.refresh_due()
     assert len(provider_server.to(TOKEN)) == 2
     tasks.sweep()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_schedules_are_made_anew_and_ends_of_consent_told_by_tasks(provider_server: ScriptedServer) -> None:
+    workspace = make_workspace()
+    define_provider(workspace, provider_server)
+    [connection] = make_due(make_integration(workspace, "custom_acme"), 1)
+    Token.objects.update(has_refresh_token=False, consent_notice_due_at=timezone.now())
+    Workspace.objects.update(schedule_stale_since=timezone.now() - timedelta(hours=1))
+    tasks.reschedule()
+    assert TokenSchedule.objects.get().refresh_due_at is None
+    assert Workspace.objects.get().schedule_stale_since is None
+    tasks.forecast_consents()
+    assert database.connection is None
+    assert Connection.objects.get(pk=connection.pk).state == ConnectionState.RECONNECT_REQUIRED
 
 
 @pytest.mark.django_db(transaction=True)

@@ -106,6 +106,8 @@ REFUSED = [
     ("suggested_scopes: [write]", "suggested_scopes", "Describe “write”"),
     ("parameters: [{key: shop, label: Shop}]", "parameters", "Remove “shop”, or write {{shop}} where"),
     ("refresh_margin_seconds: 0", "refresh_margin_seconds", "whole seconds"),
+    ("refresh_token_idle_seconds: 3599", "refresh_token_idle_seconds", "from 3600 (an hour)"),
+    ("refresh_token_lifetime_seconds: 1.0e+6", "refresh_token_lifetime_seconds", "whole seconds"),
     ("docs_url: javascript:alert(1)", "docs_url", "https://"),
     ("base_url_setting: SECRET_KEY", "base_url_setting", "SANDBOX_BASE_URL"),
     ("provider_id: Acme", "provider_id", "lower-case"),

@@ -124,6 +124,18 @@ def test_a_service_accounts_token_that_is_too_old_is_fetched_anew(
     assert read(connection).access_token == "access-2"
 
 
+def test_a_provider_that_refuses_early_renewals_is_not_asked_and_an_older_token_stays_withheld(
+    delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    define_provider(delegated.workspace, provider_server, refuses_early_refresh=True)
+    connection = make_connection(delegated, issued_at=NOW - 2 * HOUR, lifetime=10 * HOUR)
+    set_policy(delegated.workspace, max_age=3600)
+    with pytest.raises(TokenUnavailable) as refused:
+        read(connection)
+    assert (refused.value.code, refused.value.retry_after) == ("temporarily_unavailable", 8 * 3600)
+    assert provider_server.requests == []
+
+
 def test_min_ttl_is_capped_at_half_of_what_the_policy_allows(
     delegated: Integration, provider_server: ScriptedServer
 ) -> None:
@@ -382,3 +394,20 @@ def test_with_any_policy_no_token_older_than_it_allows_is_handed_out(
             assert stored(connection).status_at(NOW) == ConnectionStatus.RECONNECT_REQUIRED
         else:
             assert NOW - Token.objects.get(pk=connection.pk).issued_at < timedelta(seconds=max_age)
+
+
+@pytest.mark.parametrize("grant_type", list(GrantType))
+def test_judging_many_connections_by_the_policy_costs_no_query_for_each(
+    as_alice: Client, delegated: Integration, django_assert_max_num_queries: Any, grant_type: GrantType
+) -> None:
+    set_policy(delegated.workspace, max_age=86_400)
+    integration = Integration.objects.filter(grant_type=grant_type).first() or make_integration(
+        delegated.workspace, "custom_acme", grant_type
+    )
+    for number in range(12):
+        make_connection(integration, f"c{number}", refresh_token=None)
+    path = f"/w/acme/integrations/custom_acme/{grant_type}/connections/"
+    for page in ("/w/acme/integrations/", path):
+        as_alice.get(page)
+        with django_assert_max_num_queries(25):
+            assert as_alice.get(page).status_code == 200
