@@ -41,9 +41,12 @@ def notice_of_connection(
     )
 
 
-def notice_of_consent_ending(connection: Connection, ends_at: datetime, *, at: datetime) -> Notice:
-    """Tell that a person has to consent again by `ends_at`. The caller sees to it that this is told once."""
-    return _give(NoticeKind.CONSENT_EXPIRING, connection.integration, connection=connection, at=at, ends_at=ends_at)
+def notice_of_consent_ending(
+    connection: Connection, ends_at: datetime, *, at: datetime, code: str = "", message: str = ""
+) -> Notice:
+    """Tell that a person has to consent again by `ends_at`, and why. The caller sees to it that this is told once."""
+    kind, integration = NoticeKind.CONSENT_EXPIRING, connection.integration
+    return _give(kind, integration, connection=connection, at=at, code=code, message=message, ends_at=ends_at)
 
 
 def notice_of_integration(

@@ -109,8 +109,8 @@ class WorkspaceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = WorkspaceForm
     list_display = ("name", "slug", "created_at")
     search_fields = ("name", "slug")
-    readonly_fields = ("slug", "created_at")
-    fields = ("name", "slug", "return_urls", "redirect_host", "created_at")
+    readonly_fields = ("slug", "max_token_age_seconds", "refresh_margin_seconds", "created_at")
+    fields = ("name", "slug", "return_urls", "redirect_host", *readonly_fields[1:])
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         """No: a workspace needs an owner; `create_workspace` makes both."""

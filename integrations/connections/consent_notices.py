@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from integrations.clock import start_clock
-from integrations.connections.forecast import FORESEEABLE_STATES, foreseen, next_notice_at
+from integrations.connections.forecast import FORESEEABLE_STATES, because, foreseen, next_notice_at
 from integrations.connections.policies import ERROR_FIELDS, note_error
 from integrations.connections.status import code_of_end
 from integrations.models import Connection, ConnectionState, Token, TokenSchedule
@@ -67,7 +67,9 @@ def _tell(connection: Connection, token: Token, now: datetime) -> tuple[bool, da
     if end is None or connection.state not in FORESEEABLE_STATES:
         return False, None
     if end.at > now:
-        notice_of_consent_ending(connection, end.at, at=now)
+        words = because(end)
+        message = f"{words[0].upper()}{words[1:]}."
+        notice_of_consent_ending(connection, end.at, at=now, code=end.reason, message=message)
         return True, next_notice_at(end)
     if next_notice_at(end) is None:
         return False, None  # a renewal has found it out, or will

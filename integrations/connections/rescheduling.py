@@ -28,7 +28,7 @@ from workspaces.models import Workspace
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 200  # short enough that no answer waits long for a token that is locked here
 IDS_AT_ONCE = 50_000
 # An answer that was under way at the change is stored by the older rules; by then the last of them has arrived.
 SETTLED = timedelta(seconds=90)

@@ -282,6 +282,10 @@ def test_an_end_of_consent_is_told_once_a_week_before(delegated: Integration, pr
     assert tell_consents_ending(NOW + 59 * DAY) == 0
     notice = Notice.objects.get()
     assert (notice.event_type, notice.ends_at) == ("connection.consent_expiring", NOW + 60 * DAY)
+    assert (notice.code, notice.message) == (
+        "refresh_token_ends",
+        "The refresh token ends then, and renewing does not put that off.",
+    )
 
 
 def test_another_end_after_a_new_consent_is_told_again(delegated: Integration) -> None:
