@@ -184,6 +184,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "refresh-due-tokens": {"task": "integrations.refresh_due", "schedule": 10.0, "options": {"expires": 30}},
+    "deliver-webhooks": {"task": "integrations.deliver_webhooks", "schedule": 10.0, "options": {"expires": 30}},
     "sweep-expired-rows": {"task": "integrations.sweep", "schedule": 300.0, "options": {"expires": 600}},
 }
 

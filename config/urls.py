@@ -9,6 +9,7 @@ urlpatterns = [
     path("", include("workspaces.urls")),
     path("", include("integrations.urls")),
     path("w/<slug:workspace>/settings/redirect-host/", include((redirect_host_patterns, "redirect_host"))),
+    path("w/<slug:workspace>/webhooks/", include("integrations.webhooks.urls")),
     path("", include("config.probes")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),

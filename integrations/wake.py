@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 from celery import current_app
 from django.db import transaction
@@ -10,8 +12,15 @@ from django.db import transaction
 logger = logging.getLogger(__name__)
 
 REFRESH_DUE = "integrations.refresh_due"
+DELIVER_WEBHOOKS = "integrations.deliver_webhooks"
 TIMEOUT_SECONDS = 1.0
 EXPIRES_SECONDS = 30
+# Hints of one kind that follow each other closely say nothing new, and a broker that is away costs a second each.
+AT_MOST_EVERY_SECONDS = 1.0
+AFTER_FAILURE_SECONDS = 30.0
+
+_lock = threading.Lock()
+_quiet_until: dict[str, float] = {}
 
 
 def wake_worker() -> None:
@@ -19,10 +28,25 @@ def wake_worker() -> None:
 
     A broker that does not answer within a second is left alone: beat comes by within ten seconds anyway.
     """
-    transaction.on_commit(_send, robust=True)
+    transaction.on_commit(lambda: _send(REFRESH_DUE), robust=True)
 
 
-def _send() -> None:
+def wake_webhooks() -> None:
+    """Have new notices told once the transaction is committed: one hint a second, however many notices there are."""
+    transaction.on_commit(_send_for_webhooks, robust=True)
+
+
+def _send_for_webhooks() -> None:
+    with _lock:
+        if time.monotonic() < _quiet_until.get(DELIVER_WEBHOOKS, 0.0):
+            return
+        _quiet_until[DELIVER_WEBHOOKS] = time.monotonic() + AT_MOST_EVERY_SECONDS
+    if not _send(DELIVER_WEBHOOKS):
+        with _lock:
+            _quiet_until[DELIVER_WEBHOOKS] = time.monotonic() + AFTER_FAILURE_SECONDS
+
+
+def _send(task: str) -> bool:
     try:
         with current_app.connection_for_write(connect_timeout=TIMEOUT_SECONDS) as broker:
             broker.transport_options = {
@@ -30,6 +54,8 @@ def _send() -> None:
                 "socket_timeout": TIMEOUT_SECONDS,
                 "socket_connect_timeout": TIMEOUT_SECONDS,
             }
-            current_app.send_task(REFRESH_DUE, connection=broker, retry=False, expires=EXPIRES_SECONDS)
+            current_app.send_task(task, connection=broker, retry=False, expires=EXPIRES_SECONDS)
     except Exception as error:  # noqa: BLE001 (whatever a broker's client raises: no request may fail by it)
         logger.warning("The worker could not be woken: %s", type(error).__name__)
+        return False
+    return True
