@@ -74,7 +74,7 @@ def run(now: datetime = NOW, **more: Any) -> Summary:
 
 class NoJitter(random.Random):
     def uniform(self, a: float, b: float) -> float:
-        return a
+        return min(a, b)
 
 
 def only_delivery() -> WebhookDelivery:

@@ -154,7 +154,7 @@ def test_what_fails_is_tried_again_for_three_days_and_then_given_up(
 def test_pauses_are_spread_by_jitter(receiver: ScriptedServer, endpoint: WebhookEndpoint, notice: MakeNotice) -> None:
     class Most(NoJitter):
         def uniform(self, a: float, b: float) -> float:
-            return b
+            return max(a, b)
 
     receiver.answer(HOOK, status=500)
     notice()
@@ -278,7 +278,7 @@ def test_a_receiver_that_cannot_be_reached_is_a_failure_in_plain_words(
 def test_receivers_that_take_their_time_hold_nobody_up(
     workspace: Workspace, receiver: ScriptedServer, notice: MakeNotice
 ) -> None:
-    """Two events for each of twenty slow endpoints fill every place there is for... their own kind only."""
+    """Twenty slow endpoints with two events each fill all the places that failing ones share, and no others."""
     slow, told = threading.Event(), threading.Event()
     receiver.answer("/slow", wait=slow)
 
