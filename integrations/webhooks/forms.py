@@ -97,7 +97,7 @@ class RollSecretForm(forms.Form):
 class ReplayForm(forms.Form):
     """How far back to replay what failed."""
 
-    since = forms.ChoiceField(label="Replay what failed in", choices=_SINCE, initial="86400")
+    since = forms.ChoiceField(label="How far back", choices=_SINCE, initial="86400")
 
     def clean_since(self) -> timedelta:
         """How long ago it begins."""

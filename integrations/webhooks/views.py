@@ -25,7 +25,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from integrations.connections.views.header import actor_of
 from integrations.crypto import SealError
-from integrations.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from integrations.models import DisabledBecause, WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from integrations.webhooks import deliveries, endpoints
 from integrations.webhooks.endpoints import WebhookRefused
 from integrations.webhooks.forms import EndpointForm, LogFilterForm, ReplayForm, RollSecretForm
@@ -94,7 +94,7 @@ def detail(request: WorkspaceRequest, endpoint_id: UUID) -> HttpResponse:
         "is_filtered": bool(status),
         "next_query": urlencode({**filters, "before": page.next_before}) if page.next_before else "",
         "replay_form": ReplayForm(),
-        "event_labels": [WebhookEvent(event).value for event in endpoint.events],
+        "disabled_tone": "idle" if endpoint.disabled_because == DisabledBecause.MEMBER else "bad",
         "may_manage": _may_manage(request),
     }
     response = render(request, "webhooks/detail.html#log" if request.htmx else "webhooks/detail.html", context)
