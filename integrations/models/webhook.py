@@ -103,7 +103,9 @@ class WebhookDelivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="webhook_deliveries")
-    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
+    endpoint = models.ForeignKey(
+        WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False
+    )  # the indexes below begin with it
     # `webhook-id`: the notice's public id, so that a receiver can tell what it has had already.
     event_id = models.UUIDField(default=uuid.uuid4)
     notice = models.ForeignKey(Notice, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -128,9 +130,9 @@ class WebhookDelivery(models.Model):
             models.UniqueConstraint(fields=["endpoint", "event_id"], name="webhook_delivery_once"),
         )
         indexes = (
-            # What is due, oldest first, with the endpoint, so that busy ones are passed over within the index.
+            # What waits, by endpoint, oldest first: claims look at one endpoint after the other.
             models.Index(
-                fields=["next_attempt_at", "endpoint"],
+                fields=["endpoint", "next_attempt_at"],
                 name="webhook_delivery_due",
                 condition=Q(next_attempt_at__isnull=False),
             ),

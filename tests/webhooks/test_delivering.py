@@ -309,6 +309,29 @@ def test_receivers_that_take_their_time_hold_nobody_up(
     assert not WebhookDelivery.objects.exclude(status=DeliveryStatus.DELIVERED).exists()
 
 
+def test_a_backlog_of_one_endpoint_is_no_one_elses_and_costs_claims_nothing(
+    workspace: Workspace, endpoint: WebhookEndpoint
+) -> None:
+    other = create_endpoint(workspace, url=f"{endpoint.origin}/other", actor=OPERATOR).endpoint
+    for owner, count, status in ((endpoint, 300, "pending"), (endpoint, 300, "delivered"), (other, 3, "pending")):
+        WebhookDelivery.objects.bulk_create(
+            WebhookDelivery(
+                workspace=workspace, endpoint=owner, event_type="connection.degraded", body="{}", status=status,
+                next_attempt_at=later(seconds=number) if status == "pending" else None,
+            )
+            for number in range(count)
+        )  # fmt: skip
+    found = claims.claim_due(claims.Shares(), later(hours=1))
+    assert sorted(claim.endpoint_id for claim in found) == sorted([endpoint.pk, endpoint.pk, other.pk, other.pk])
+    oldest = WebhookDelivery.objects.filter(pk__in=[claim.delivery_id for claim in found])
+    assert max(oldest.values_list("next_attempt_at", flat=True)) == later(seconds=1)
+    if database.vendor == "sqlite":
+        with database.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {claims._FIRST_DUE}", {"now": "2040-01-01 00:00:00"})
+            plan = [row[3] for row in cursor.fetchall() if "delivery" in row[3] or " d " in f"{row[3]} "]
+        assert len([line for line in plan if "webhook_delivery_due" in line]) == 3, plan
+
+
 def test_one_endpoint_and_one_host_get_a_bounded_number_of_requests_at_once(workspace: Workspace) -> None:
     shares = claims.Shares()
     ids = [uuid.uuid4() for _ in range(40)]
