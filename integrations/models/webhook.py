@@ -10,7 +10,6 @@ from django.db.models import Q
 from django.utils import timezone
 
 from integrations.fields import SealedModel, SealedTextField
-from integrations.models.notice import Notice
 from workspaces.models import Workspace
 
 
@@ -108,7 +107,6 @@ class WebhookDelivery(models.Model):
     )  # the indexes below begin with it
     # `webhook-id`: the notice's public id, so that a receiver can tell what it has had already.
     event_id = models.UUIDField(default=uuid.uuid4)
-    notice = models.ForeignKey(Notice, null=True, on_delete=models.SET_NULL, related_name="+")
     event_type = models.CharField(max_length=40, choices=WebhookEvent.choices)
     body = models.TextField()  # JSON as text: PostgreSQL's own JSON would not keep its order, and so its signature
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.PENDING)

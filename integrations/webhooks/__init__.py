@@ -9,5 +9,7 @@ outcomes   what an attempt changes: delivered, tried again, given up, endpoint d
 deliverer  the run of a worker: fan out, claim, send from threads, settle
 endpoints  what people do with endpoints: create, change, roll, delete
 deliveries what people do with deliveries: test, replay
+log        pages of the delivery log
 sweep      rows whose time is over
+forms, views, urls   their pages, under /w/<workspace>/webhooks/
 """

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from integrations.clock import Clock, start_clock
-from integrations.connections.commits import Patience
+from integrations.connections.commits import DatabaseAway, Patience
 from integrations.crypto import SealError
 from integrations.models import WebhookDelivery
 from integrations.webhooks.claims import AT_ONCE, Claim, Shares, claim_due
@@ -113,20 +113,23 @@ class _Run:
         return bool(claims)
 
     def _settle(self, done: Iterable[Future[Answer]]) -> None:
-        failure: Exception | None = None
+        away: DatabaseAway | None = None
         for future in done:
             claim = self.in_flight.pop(future)
             self.shares.give_back(claim)
             try:
                 answer = future.result()
                 written = self.patience.commit(partial(settle, claim, answer, self.clock.now(), rng=self.rng))
-            except Exception as error:  # noqa: BLE001 (raised below: the other answers have to be written first)
-                failure = failure or error
-                logger.error("Delivery %s could not be settled: %s", claim.delivery_id, type(error).__name__)
+            except DatabaseAway as error:
+                away = error  # sent again once its lease has run out; the others' answers may still be written
+                continue
+            except Exception:
+                # Nobody foresaw it. Others are not held up, and this one comes up again when its lease has run out.
+                logger.exception("Delivery %s could not be settled.", claim.delivery_id)
                 continue
             self.summary.delivered += written and answer.taken
-        if failure is not None:
-            raise failure
+        if away is not None:
+            raise away
 
 
 def _messages(claims: Iterable[Claim], now: datetime) -> dict[Claim, Message | SealError]:

@@ -51,7 +51,6 @@ def _deliveries_of(notices: Iterable[Notice], now: datetime) -> list[WebhookDeli
             workspace_id=notice.workspace_id,
             endpoint=endpoint,
             event_id=notice.public_id,
-            notice=notice,
             event_type=notice.event_type,
             body=body,
             # Oldest first, as far as that goes: the order is not promised.

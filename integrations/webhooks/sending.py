@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 from integrations.oauth.token_response import parse_retry_after_header
@@ -15,6 +16,7 @@ from integrations.outbound.errors import OutboundError
 from integrations.webhooks.signing import signature
 
 KEPT_CHARACTERS = 1024
+SHORTEST_SECRET = 6  # shorter parts of a URL are words
 GONE = 410
 ASKS_FOR_PAUSE = frozenset({429, 503})
 # Controls but line ends and tabs, what makes text read otherwise than it is (bidi), and what no database stores.
@@ -79,7 +81,7 @@ def send(message: Message, now: datetime) -> Answer:
         signed,
         status=response.status_code,
         content_type=_plain(response.headers.get("Content-Type", ""))[:100],
-        body=_plain(response.content.decode("utf-8", "replace"))[:KEPT_CHARACTERS],
+        body=_without_address(_plain(response.content.decode("utf-8", "replace")), message.url)[:KEPT_CHARACTERS],
         error=error_code,
         message=words,
         retry_after=retry_after,
@@ -108,6 +110,16 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 def _receiver(words: str) -> str:
     """The door's sentences speak of providers, whose addresses they mostly are."""
     return words.replace("the provider's", "the receiver's")[:300]
+
+
+def _without_address(text: str, url: str) -> str:
+    """Blank out what an error page says back of the URL's path and query, which may be the receiver's secret."""
+    parts = urlsplit(url)
+    secrets = {parts.path, parts.query, *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))}
+    for secret in sorted(secrets | {unquote(secret) for secret in secrets}, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, "…")
+    return text
 
 
 def _plain(text: str) -> str:

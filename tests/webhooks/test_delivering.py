@@ -262,6 +262,33 @@ def test_a_huge_answer_is_cut_and_control_characters_are_dropped(
     assert len(attempt.response_body) == 1024
 
 
+def test_an_answer_that_says_the_address_back_is_kept_without_it(
+    receiver: ScriptedServer, endpoint: WebhookEndpoint, notice: MakeNotice
+) -> None:
+    receiver.respond(HOOK, lambda asked: Answer(404, f"Not found: {asked.path}?{asked.query}, secret-path".encode()))
+    notice()
+    run()
+    assert WebhookAttempt.objects.get().response_body == "Not found: …?…, …"
+
+
+def test_what_nobody_foresaw_holds_up_one_delivery_only(
+    receiver: ScriptedServer, endpoint: WebhookEndpoint, notice: MakeNotice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answer(HOOK)
+    first, _ = notice(), notice(at=later(seconds=1))
+    real = deliverer.send
+
+    def fail_for_one(message: Any, now: Any) -> Any:
+        if message.event_id == first.public_id:
+            raise ZeroDivisionError
+        return real(message, now)
+
+    monkeypatch.setattr(deliverer, "send", fail_for_one)
+    assert run(later(seconds=2)).delivered == 1
+    monkeypatch.undo()
+    assert run(later(minutes=2)).delivered == 1
+
+
 def test_a_receiver_that_cannot_be_reached_is_a_failure_in_plain_words(
     receiver: ScriptedServer, endpoint: WebhookEndpoint, notice: MakeNotice
 ) -> None:
