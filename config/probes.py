@@ -23,7 +23,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from integrations.crypto import SealError, open_sealed, seal
-from integrations.models import Connection, PendingAuthorization, Token, TokenSchedule
+from integrations.models import Connection, PendingAuthorization, Token, TokenSchedule, WebhookDelivery
 from workspaces.models import Workspace
 
 logger = logging.getLogger(__name__)
@@ -191,6 +191,11 @@ class DatabaseCollector(Collector):
         yield _gauge("grantry_tokens_expired", "Stored access tokens that have expired.", expired)
         pending = PendingAuthorization.objects.filter(expires_at__gt=now).count()
         yield _gauge("grantry_authorizations_pending", "Authorizations that wait for a person.", pending)
+        hooks = WebhookDelivery.objects.filter(next_attempt_at__lte=now, endpoint__paused_until__isnull=True)
+        due = hooks.aggregate(count=Count("pk"), oldest=Min("next_attempt_at"))
+        yield _gauge("grantry_webhooks_due", "Webhook messages that are due now.", due["count"])
+        late = (now - due["oldest"]).total_seconds() if due["oldest"] else 0.0
+        yield _gauge("grantry_webhook_lag_seconds", "How long the oldest due webhook message has been due.", late)
         yield _gauge("grantry_workspaces", "Workspaces.", Workspace.objects.count())
 
 

@@ -187,6 +187,7 @@ CELERY_BEAT_SCHEDULE = {
     "make-stale-schedules-anew": {"task": "integrations.reschedule", "schedule": 60.0, "options": {"expires": 120}},
     # Narrow look-ups: a token that ran out with nothing to renew it is told within five minutes.
     "forecast-consents": {"task": "integrations.forecast_consents", "schedule": 300.0, "options": {"expires": 600}},
+    "deliver-webhooks": {"task": "integrations.deliver_webhooks", "schedule": 10.0, "options": {"expires": 30}},
     "sweep-expired-rows": {"task": "integrations.sweep", "schedule": 300.0, "options": {"expires": 600}},
 }
 

@@ -10,6 +10,7 @@ urlpatterns = [
     path("", include("integrations.urls")),
     path("w/<slug:workspace>/settings/redirect-host/", include((redirect_host_patterns, "redirect_host"))),
     path("w/<slug:workspace>/settings/token-policy/", include((token_policy_patterns, "token_policy"))),
+    path("w/<slug:workspace>/webhooks/", include("integrations.webhooks.urls")),
     path("", include("config.probes")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),

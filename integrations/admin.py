@@ -26,6 +26,7 @@ from integrations.models import (
     Integration,
     PendingAuthorization,
     TokenSchedule,
+    WebhookEndpoint,
 )
 from workspaces.audit import Actor
 from workspaces.models import User
@@ -222,6 +223,31 @@ class PendingAuthorizationAdmin(ReadOnlyAdmin):
         "created_at",
         "expires_at",
         "consumed_at",
+    )
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyAdmin):
+    """Where workspaces have events sent, without paths, queries and signing secrets."""
+
+    list_display = ("origin", "workspace", "description", "enabled", "failing_since", "last_delivered_at")
+    list_filter = ("enabled", "disabled_because")
+    list_select_related = ("workspace",)
+    search_fields = ("origin", "description", "workspace__slug", "workspace__name")
+    fields = (
+        "workspace",
+        "origin",
+        "description",
+        "events",
+        "enabled",
+        "disabled_because",
+        "disabled_at",
+        "failing_since",
+        "failures",
+        "paused_until",
+        "last_delivered_at",
+        "secret_set_at",
+        "created_at",
     )
 
 

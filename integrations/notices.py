@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from integrations.models import Connection, ConnectionState, Integration, Notice, NoticeKind
+from integrations.wake import wake_webhooks
 
 _OF_STATE = {
     ConnectionState.DEGRADED: NoticeKind.DEGRADED,
@@ -67,6 +68,7 @@ def _give(
     reference: UUID | None = None,
     ends_at: datetime | None = None,
 ) -> Notice:
+    wake_webhooks()
     return Notice.objects.create(
         workspace_id=integration.workspace_id,
         kind=kind,

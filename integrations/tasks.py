@@ -16,11 +16,14 @@ from integrations.connections import batch, consent_notices, refresh, rescheduli
 from integrations.connections import sweep as sweeping
 from integrations.connections.commits import DatabaseAway
 from integrations.models import Connection
-from integrations.wake import REFRESH_DUE, RESCHEDULE
+from integrations.wake import DELIVER_WEBHOOKS, REFRESH_DUE, RESCHEDULE
+from integrations.webhooks import deliverer
+from integrations.webhooks import sweep as webhook_sweeping
 
 logger = logging.getLogger(__name__)
 
 _batch_runs = threading.Lock()
+_delivery_runs = threading.Lock()
 
 
 def _task(name: str) -> Callable[[Callable[..., None]], Any]:
@@ -87,3 +90,17 @@ def forecast_consents() -> None:
 def sweep() -> None:
     """Delete rows whose time is over."""
     sweeping.sweep()
+    webhook_sweeping.sweep()
+
+
+@_task(DELIVER_WEBHOOKS)
+def deliver_webhooks() -> None:
+    """Tell endpoints what happened. One run per process: it goes on until nothing is due."""
+    if not _delivery_runs.acquire(blocking=False):
+        return
+    try:
+        summary = deliverer.deliver_webhooks()
+        if summary.sent or summary.made:
+            logger.info("Webhooks: %s", summary)
+    finally:
+        _delivery_runs.release()

@@ -58,6 +58,13 @@ class AuditAction(StrEnum):
     CONNECTION_DISCONNECTED = "connection:disconnected"
     CONNECTION_DELETED = "connection:deleted"
     CONNECT_LINK_CREATED = "connect_link:created"
+    WEBHOOK_CREATED = "webhook:created"
+    WEBHOOK_CHANGED = "webhook:changed"
+    WEBHOOK_SECRET_ROLLED = "webhook:secret_rolled"  # noqa: S105 (no password)
+    WEBHOOK_TESTED = "webhook:tested"
+    WEBHOOK_REPLAYED = "webhook:replayed"
+    WEBHOOK_DISABLED = "webhook:disabled"
+    WEBHOOK_DELETED = "webhook:deleted"
     TOKEN_READ = "token:read"  # noqa: S105 (no password)
 
     @property

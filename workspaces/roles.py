@@ -29,7 +29,7 @@ class Role(models.TextChoices):
 ROLE_DESCRIPTIONS: dict[Role, str] = {
     Role.VIEWER: "Sees everything but secrets",
     Role.EDITOR: "Also connects and tests",
-    Role.ADMIN: "Also manages providers, credentials, members and API keys, and reads tokens",
+    Role.ADMIN: "Also manages providers, credentials, members, webhooks and API keys, and reads tokens",
     Role.OWNER: "Also names owners and decides about the workspace itself",
 }
 
@@ -44,6 +44,7 @@ class Permission(StrEnum):
     MEMBER_MANAGE = "member:manage"
     API_KEY_MANAGE = "api_key:manage"
     TOKEN_READ = "token:read"  # noqa: S105 (no password)
+    WEBHOOK_MANAGE = "webhook:manage"
     AUDIT_EXPORT = "audit:export"
     WORKSPACE_MANAGE = "workspace:manage"  # name, return URLs
     OWNER_MANAGE = "owner:manage"
@@ -58,6 +59,7 @@ _ADMIN = _EDITOR | {
     Permission.MEMBER_MANAGE,
     Permission.API_KEY_MANAGE,
     Permission.TOKEN_READ,
+    Permission.WEBHOOK_MANAGE,
     Permission.AUDIT_EXPORT,
     Permission.WORKSPACE_MANAGE,
 }
@@ -93,6 +95,8 @@ class KeyScope(StrEnum):
     PROXY_USE = "proxy:use"
     MCP_READ = "mcp:read"
     MCP_WRITE = "mcp:write"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
     AUDIT_READ = "audit:read"
 
 
@@ -109,6 +113,8 @@ SCOPE_DESCRIPTIONS: dict[KeyScope, str] = {
     KeyScope.PROXY_USE: "Call providers' APIs through Grantry",
     KeyScope.MCP_READ: "See MCP servers",
     KeyScope.MCP_WRITE: "Add, change and call MCP servers",
+    KeyScope.WEBHOOKS_READ: "See webhooks, their URLs and what was delivered",
+    KeyScope.WEBHOOKS_WRITE: "Create, change, test and delete webhooks, roll their secrets, replay deliveries",
     KeyScope.AUDIT_READ: "Read the audit log",
 }
 
@@ -125,6 +131,9 @@ SCOPE_PERMISSION: dict[KeyScope, Permission] = {
     KeyScope.PROXY_USE: Permission.TOKEN_READ,
     KeyScope.MCP_READ: Permission.WORKSPACE_VIEW,
     KeyScope.MCP_WRITE: Permission.INTEGRATION_MANAGE,
+    # The URL of an endpoint may hold the receiver's secret: no key of somebody who may not manage webhooks sees it.
+    KeyScope.WEBHOOKS_READ: Permission.WEBHOOK_MANAGE,
+    KeyScope.WEBHOOKS_WRITE: Permission.WEBHOOK_MANAGE,
     KeyScope.AUDIT_READ: Permission.AUDIT_EXPORT,
 }
 

@@ -23,6 +23,7 @@ from integrations.providers.rendering import ParameterRefused
 from integrations.providers.scope_rules import ScopesRefused
 from integrations.providers.setup import InvalidSetup
 from integrations.providers.strict_yaml import UnreadableYAML
+from integrations.webhooks.endpoints import WebhookRefused
 from workspaces.rate_limits import RateLimited
 
 # Codes of FlowRefused that blame one value of the body.
@@ -81,6 +82,10 @@ def discovery_failed(error: DiscoveryFailed, *, field: str = "issuer") -> Proble
     return Problem("invalid_request", words, errors=[FieldError(field, words)], extra=tried)
 
 
+def _webhook_refused(error: WebhookRefused) -> Problem:
+    return _one_field(error.field, error.message) if error.field else Problem("conflict", error.message)
+
+
 def _has_dependants(error: HasDependants) -> Problem:
     words = "Something depends on it. Remove that first, or send ?force=true."
     return Problem("has_dependants", words, extra={"dependants": error.dependants})
@@ -98,6 +103,7 @@ REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
         "invalid_request", " ".join(error.sentences), errors=verb_errors(error.errors)
     ),
     HasDependants: _has_dependants,
+    WebhookRefused: _webhook_refused,
     KeyRefused: lambda error: Problem("conflict", str(error)),
     NameTaken: lambda error: Problem("name_taken", str(error)),
     ProviderNotFound: lambda error: Problem("not_found"),

@@ -9,6 +9,14 @@ from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
 from integrations.models.provider_pause import ProviderPause
 from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
+from integrations.models.webhook import (
+    DeliveryStatus,
+    DisabledBecause,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+)
 
 __all__ = [
     "ClientKey",
@@ -19,6 +27,8 @@ __all__ = [
     "ConnectionStatus",
     "CustomProvider",
     "CustomProviderVersion",
+    "DeliveryStatus",
+    "DisabledBecause",
     "GrantType",
     "Integration",
     "IssuedToken",
@@ -30,5 +40,9 @@ __all__ = [
     "Token",
     "TokenSchedule",
     "TokenSecrets",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
     "store_tokens",
 ]

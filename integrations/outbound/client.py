@@ -62,10 +62,12 @@ class Profile:
     read_seconds: float = 10.0
     total_seconds: float = 20.0
     max_bytes: int = 1_000_000
+    cuts_answer: bool = False  # a longer answer is cut instead of refused: its status is what counts
 
 
 TOKEN = Profile("token")
 DISCOVERY = Profile("discovery")
+WEBHOOK = Profile("webhook", read_seconds=15.0, total_seconds=15.0, max_bytes=16 * 1024, cuts_answer=True)
 
 
 class _Connection(HTTPConnection):
@@ -224,7 +226,7 @@ class OutboundSession(HTTPSession):  # type: ignore[misc]  # the library has no 
         )
         with deadline(self.profile.total_seconds), _as_outbound_errors(request):
             response: requests.Response = super().send(request, **kwargs)
-            _read_capped(response, self.profile.max_bytes)
+            _read_capped(response, self.profile)
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> None:
@@ -249,13 +251,17 @@ _local = threading.local()
 os.register_at_fork(after_in_child=lambda: _local.__dict__.clear())
 
 
-def _read_capped(response: requests.Response, max_bytes: int) -> None:
+def _read_capped(response: requests.Response, profile: Profile) -> None:
     """Read the decoded body into the response, up to the cap, so that nothing is left to stream."""
-    body = bytearray()
+    body, max_bytes = bytearray(), profile.max_bytes
     try:
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=True):
             body += chunk
             remaining()
+            if len(body) > max_bytes and profile.cuts_answer:
+                del body[max_bytes:]
+                response.raw.close()  # the rest is still in the socket
+                break
             if len(body) > max_bytes:
                 raise ResponseTooLarge(f"The answer of {_host(response.request)} is larger than {max_bytes:,} bytes.")
     except BaseException:

@@ -40,6 +40,8 @@ class Furniture:
     connection_id: str
     link: str
     key_id: str
+    webhook_id: str
+    delivery_id: str
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,10 @@ def furnished(browser: Browser, product: Product, program: Program, signed_in: A
     connection = program.call("GET", "/integrations/sandbox/authorization_code/connections")["items"][0]
     program.call("GET", f"/connections/{connection['id']}/token")
     link = program.call("POST", "/integrations/sandbox/authorization_code/connect-links", {"connection": "Dana"})
-    return Furniture(connection["id"], link["url"].removeprefix(product.url), key_id)
+    webhook = program.call("POST", "/webhooks", {"url": f"{base}/no-receiver/", "description": "Ops"})
+    delivery = program.call("POST", f"/webhooks/{webhook['id']}/test")
+    link_path = link["url"].removeprefix(product.url)
+    return Furniture(connection["id"], link_path, key_id, webhook["id"], delivery["id"])
 
 
 # What no provider says on demand: a grant that died, and an invitation without its e-mail.
@@ -130,6 +135,11 @@ PAGES: dict[str, str] = {
     "api-key-new": "/w/demo/api-keys/new/",
     "api-key-roll": "/w/demo/api-keys/{key}/roll/",
     "api-key-revoke": "/w/demo/api-keys/{key}/revoke/",
+    "webhooks": "/w/demo/webhooks/",
+    "webhook-new": "/w/demo/webhooks/new/",
+    "webhook": "/w/demo/webhooks/{webhook}/",
+    "webhook-delivery": "/w/demo/webhooks/deliveries/{delivery}/",
+    "webhook-delete": "/w/demo/webhooks/{webhook}/delete/",
     "audit": "/w/demo/audit/",
     "settings": "/w/demo/settings/",
     "workspaces": "/workspaces/",
@@ -196,7 +206,13 @@ def test_a_workspace_where_nothing_is_set_up_says_where_to_begin(
 
 
 def filled(path: str, furnished: Furniture) -> str:
-    return path.format(connection=furnished.connection_id, link=furnished.link, key=furnished.key_id)
+    return path.format(
+        connection=furnished.connection_id,
+        link=furnished.link,
+        key=furnished.key_id,
+        webhook=furnished.webhook_id,
+        delivery=furnished.delivery_id,
+    )
 
 
 def weigh(page: Page) -> Callable[[], dict[str, int]]:

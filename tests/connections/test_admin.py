@@ -22,6 +22,7 @@ from integrations.models import (
     TokenSchedule,
 )
 from integrations.providers.client_keys import create_key
+from integrations.webhooks.endpoints import create_endpoint
 from tests.connections.conftest import NOW, TOKEN, token_answer
 from tests.factories import PASSWORD, make_connection
 from tests.servers.scripted import ScriptedServer
@@ -62,7 +63,8 @@ def rows(delegated: Integration, alice: User) -> list[Any]:
     delegated.parameters = {"password": "canary-parameter"}
     delegated.save()
     key = create_key(delegated, actor=actor)
-    return [delegated, connection, CustomProvider.objects.get(), pending, key]
+    hook = create_endpoint(delegated.workspace, url="https://hooks.example.com/canary-secret", actor=actor)
+    return [delegated, connection, CustomProvider.objects.get(), pending, key, hook.endpoint]
 
 
 def admin_url(row: Any, page: str, *args: Any) -> str:
@@ -70,7 +72,7 @@ def admin_url(row: Any, page: str, *args: Any) -> str:
 
 
 def test_no_secret_is_in_any_list_form_or_history(operator: Client, rows: list[Any]) -> None:
-    hidden = [*CANARIES, rows[3].code_verifier, rows[4].private_key.splitlines()[5]]
+    hidden = [*CANARIES, rows[3].code_verifier, rows[4].private_key.splitlines()[5], rows[5].secret]
     for row in rows:
         for url in (
             admin_url(row, "changelist"),

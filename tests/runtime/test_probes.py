@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from integrations.models import WebhookDelivery
+from integrations.webhooks.endpoints import create_endpoint
 from tests.factories import make_connection, make_integration
+from workspaces.audit import Actor
 from workspaces.models import Workspace
 
 
@@ -108,6 +113,19 @@ def test_metrics_count_connections_and_tokens(workspace: Workspace, prober: Clie
     assert seen[f'grantry_connections{{state="{stored.state}"}}'] == 1
     assert seen["grantry_workspaces"] == 1
     assert seen["grantry_token_refresh_lag_seconds"] >= 0
+
+
+def test_metrics_tell_how_late_webhooks_are(workspace: Workspace, prober: Client) -> None:
+    hook = create_endpoint(workspace, url="https://hooks.example.com/", actor=Actor.operator()).endpoint
+    due = timezone.now() - timedelta(hours=1)
+    WebhookDelivery.objects.create(
+        workspace=workspace, endpoint=hook, event_type="connection.degraded", body="{}", next_attempt_at=due
+    )
+
+    seen = figures(prober)
+
+    assert seen["grantry_webhooks_due"] == 1
+    assert 3600 <= seen["grantry_webhook_lag_seconds"] < 7200
 
 
 def test_metrics_are_for_this_machine_or_for_whoever_has_the_token(

@@ -22,7 +22,8 @@ from django.utils import timezone
 
 from integrations import tasks
 from integrations.connections.batch import refresh_due
-from integrations.models import Connection, Token, TokenSchedule
+from integrations.models import Connection, Token, TokenSchedule, WebhookEndpoint
+from integrations.webhooks.deliverer import deliver_webhooks
 from tests.factories import make_member, make_user
 from tests.security.conftest import definition
 from tests.security.evidence import (
@@ -52,6 +53,7 @@ REFUSED_SECRET = "canary-refused-secret-Wn46Rk"
 CODE = "canary-authorization-code-Jf93"
 ID_TOKEN = "canary-id-token-Cx27"
 PASSWORD_PARAMETER = "canary-password-parameter-Uo64"
+HOOK_PATH = "canary-hook-path-Re83Mw"
 PROVIDER = "/integrations/custom_acme"
 
 
@@ -225,6 +227,31 @@ def crash_while_saving(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
         assert answer.status_code == 500
 
 
+def use_webhooks(story: Story) -> None:
+    """One that works and one that says back whatever it was told; secrets shown, rolled, signed with."""
+    server, browser = story.provider.server, story.browsers["admin"]
+    server.answer(f"/{HOOK_PATH}", status=204)
+    server.respond(f"/{HOOK_PATH}-refusing", story.provider.echo)
+    form = {"url": f"{server.url}/{HOOK_PATH}", "which": "all"}
+    keep_signing_secret(story, browser.post("/w/acme/webhooks/new/", form), "/w/acme/webhooks/new/")
+    assert browser.post("/w/acme/webhooks/new/", {**form, "url": f"ftp://x/{HOOK_PATH}"}).status_code == 422
+    made = story.api("POST", "/webhooks", {"url": f"{server.url}/{HOOK_PATH}-refusing"})
+    keep_signing_secret(story, made, "/api/v1/webhooks")
+    story.api("PATCH", f"/webhooks/{made.json()['id']}", {"url": f"{server.url}/{HOOK_PATH}-refusing?more"})
+    assert story.api("POST", f"/webhooks/{made.json()['id']}/test").json()["status"] == "given_up"
+    for endpoint in WebhookEndpoint.objects.all():
+        page = f"/w/acme/webhooks/{endpoint.pk}/"
+        keep_signing_secret(story, browser.post(f"{page}roll-secret/", {"overlap": "3600"}), f"{page}roll-secret/")
+        assert browser.post(f"{page}test/").status_code == 302
+
+
+def keep_signing_secret(story: Story, answer: Any, shown_at: str) -> None:
+    found = re.search(r"whsec_[A-Za-z0-9+/]+", answer.content.decode())
+    assert found, answer.content[:500]
+    assert "no-store" in answer["Cache-Control"]
+    story.shown_once[found[0].removeprefix("whsec_")] = shown_at
+
+
 def refresh_by_worker(story: Story) -> Connection:
     connection = Connection.objects.get(integration__grant_type="authorization_code", name="default")
     assert refresh_due(now=timezone.now() + timedelta(minutes=55)).renewed >= 1
@@ -283,7 +310,7 @@ def look_around(story: Story) -> None:
             browser.get(path, headers={"HX-Request": "true"})
             if answer.status_code == 200 and "html" in answer["Content-Type"] and path.startswith("/w/acme"):
                 found = [link for link in links_of(path, answer.content.decode()) if link.startswith("/w/acme")]
-                new = {link: None for link in found if link not in seen and ("custom" in link or "github" in link)}
+                new = {link: None for link in found if link not in seen and re.search("custom|github|webhooks", link)}
                 waiting += list(new)
                 seen.update(new)
     for address in ("/metrics", "/readyz", "/healthz", "/api/v1/openapi.json", "/api/v1/docs"):
@@ -323,7 +350,9 @@ def test_no_secret_is_found_anywhere(
     story.browsers["editor"].post("/w/acme/integrations/custom_acme/client_credentials/fetch-token/")
     invite_and_accept(story, mailoutbox)
     use_connect_link(story)
+    use_webhooks(story)
     connection = refresh_by_worker(story)
+    assert deliver_webhooks().sent >= 2
     story.api("PUT", f"{PROVIDER}/client_credentials", {"client_id": "client-1", "client_secret": REFUSED_SECRET})
     assert story.api("POST", f"{PROVIDER}/client_credentials/test").json()["ok"] is False
     look_around(story)
@@ -341,8 +370,9 @@ def test_no_secret_is_found_anywhere(
     assert len(story.seen.answers) > 300
     secrets = [CLIENT_SECRET, NEW_CLIENT_SECRET, SERVICE_SECRET, REFUSED_SECRET, CODE, ID_TOKEN]
     secrets += [*story.provider.issued, *story.provider.verifiers]
-    assert found_at_rest([*secrets, *story.shown_once], settings) == []
-    assert found_in_logs(story, secrets) == []
+    assert found_at_rest([*secrets, HOOK_PATH, *story.shown_once], settings) == []
+    assert found_in_logs(story, [*secrets, HOOK_PATH]) == []
+    assert found_in_answers_of_those_who_may_not_manage(story, HOOK_PATH) == []
     assert found_in_answers(story, secrets) == []
 
 
@@ -381,6 +411,16 @@ def found_in_answers(story: Story, secrets: list[str]) -> list[str]:
         elsewhere = [(place, text) for place, text in pages if not shown_at or shown_at not in place]
         found += _found(elsewhere, [secret])
     return found
+
+
+def found_in_answers_of_those_who_may_not_manage(story: Story, secret: str) -> list[str]:
+    """The URL of a webhook may hold a secret: it is for admins, on its own pages and in the API."""
+    pages = [
+        (f"{who} at {address}", text)
+        for who, address, text in story.seen.answers
+        if not (who in ("owner", "admin", "program") and "/webhooks" in address)
+    ]
+    return _found(pages, [secret])
 
 
 def _found(places: list[tuple[str, str]], secrets: list[str]) -> list[str]:

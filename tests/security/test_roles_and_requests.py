@@ -9,8 +9,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from integrations.models import ClientKeyAlgorithm, Connection, GrantType, Integration
+from integrations.models import ClientKeyAlgorithm, Connection, GrantType, Integration, WebhookDelivery
 from integrations.providers.client_keys import create_key
+from integrations.webhooks.endpoints import create_endpoint
 from tests.factories import make_connection, make_integration, make_member
 from tests.security.conftest import browser_of
 from tests.security.pages import links_of
@@ -40,6 +41,14 @@ LOWEST = {
     "redirect_host:change": ADMIN,
     "redirect_host:clear": ADMIN,
     "token_policy:change": ADMIN,
+    "webhooks:new": ADMIN,
+    "webhooks:edit": ADMIN,
+    "webhooks:switch": ADMIN,
+    "webhooks:test": ADMIN,
+    "webhooks:replay_failed": ADMIN,
+    "webhooks:roll": ADMIN,
+    "webhooks:delete": ADMIN,
+    "webhooks:delivery_replay": ADMIN,
     "integrations:sandbox_connect": ADMIN,
     "integrations:custom_new": ADMIN,
     "integrations:custom_edit": ADMIN,
@@ -70,7 +79,7 @@ LOWEST = {
 READ_ONLY = {
     "workspaces:members", "workspaces:api_keys", "workspaces:audit", "workspaces:audit_export", "integrations:list",
     "integrations:detail", "integrations:overview", "integrations:connections", "integrations:activity",
-    "integrations:connection", "integrations:custom_export",
+    "integrations:connection", "integrations:custom_export", "webhooks:list", "webhooks:detail", "webhooks:delivery",
 }  # fmt: skip
 INSIDE = sorted({route.name for route in all_routes() if route.template.startswith("w/")})
 
@@ -87,6 +96,9 @@ def address(
         workspace, name="k", scopes=[KeyScope.TOKENS_READ], actor=Actor.operator(), created_by=None
     ).api_key
     member = make_member(workspace, role=VIEWER)
+    provider_server.answer("/hook", status=500)
+    hook = create_endpoint(workspace, url=f"{provider_server.url}/hook", actor=Actor.operator()).endpoint
+    delivery = WebhookDelivery.objects.create(workspace=workspace, endpoint=hook, event_type="webhook.test", body="{}")
     values: dict[str, Any] = {
         "workspace": "acme",
         "provider_id": delegated.provider_id,
@@ -95,6 +107,8 @@ def address(
         "membership_id": member.pk,
         "invitation_id": invitation.pk,
         "key_id": key.pk,
+        "endpoint_id": hook.pk,
+        "delivery_id": delivery.pk,
         "client_key_id": create_key(delegated, actor=Actor.operator(), algorithm=ClientKeyAlgorithm.ES256).pk,
     }
     routes = {route.name: route for route in all_routes()}

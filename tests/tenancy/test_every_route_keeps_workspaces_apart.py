@@ -16,9 +16,18 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.connections.connect_links import create_connect_link
-from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration
+from integrations.models import (
+    ClientKey,
+    ClientKeyAlgorithm,
+    Connection,
+    GrantType,
+    Integration,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from integrations.providers.client_keys import create_key
 from integrations.providers.custom import create_custom_provider
+from integrations.webhooks.endpoints import create_endpoint
 from tests.factories import make_connection, make_integration, make_member, make_user, make_workspace
 from tests.tenancy.routes import PLACEHOLDER, Route, all_routes
 from workspaces.api_keys import create_api_key
@@ -73,6 +82,15 @@ class Tenant:
         self.client_key: ClientKey = create_key(self.integration, actor=actor, algorithm=ClientKeyAlgorithm.ES256)
         self.connection: Connection = make_connection(self.integration)
         make_connection(self.service)
+        hook = create_endpoint(self.workspace, url=f"https://{slug}.example/hook", description=slug, actor=actor)
+        self.webhook: WebhookEndpoint = hook.endpoint
+        self.delivery = WebhookDelivery.objects.create(
+            workspace=self.workspace,
+            endpoint=self.webhook,
+            event_type="connection.degraded",
+            body='{"type": "connection.degraded"}',
+            status="given_up",
+        )
         create_connect_link(self.integration, connection_name="by-link", actor=actor)
 
 
@@ -95,6 +113,9 @@ VALUES: dict[str, Callable[[Tenant], Any]] = {
     "connection": lambda t: t.connection.pk,
     "client_key_id": lambda t: t.client_key.pk,
     "membership_id": lambda t: t.member.pk,
+    "endpoint_id": lambda t: t.webhook.pk,
+    "webhook_id": lambda t: t.webhook.pk,
+    "delivery_id": lambda t: t.delivery.pk,
     "member_id": lambda t: t.member.pk,
     "invitation_id": lambda t: t.invitation.pk,
     "api_key_id": lambda t: t.api_key.pk,
@@ -217,7 +238,7 @@ def test_a_key_of_another_workspace_finds_nothing_and_changes_nothing(
 
 def test_lists_hold_only_ones_own(ours: Tenant, theirs: Tenant, client: Client) -> None:
     headers = {"Authorization": f"Bearer {ours.raw_key}"}
-    for path in ("providers", "integrations", "audit-events"):
+    for path in ("providers", "integrations", "webhooks", "audit-events"):
         text = client.get(f"/api/v1/{path}", headers=headers).content.decode()
         assert "zenith" not in text.lower(), path
 

@@ -25,6 +25,7 @@ EXPECTED = {
         "member:manage",
         "api_key:manage",
         "token:read",
+        "webhook:manage",
         "audit:export",
         "workspace:manage",
     },
@@ -36,6 +37,7 @@ EXPECTED = {
         "member:manage",
         "api_key:manage",
         "token:read",
+        "webhook:manage",
         "audit:export",
         "workspace:manage",
         "owner:manage",
@@ -56,6 +58,8 @@ LOWEST_ROLE_FOR_SCOPE = {
     "proxy:use": "admin",
     "mcp:read": "viewer",
     "mcp:write": "admin",
+    "webhooks:read": "admin",
+    "webhooks:write": "admin",
     "audit:read": "admin",
 }
 ORDER = ["viewer", "editor", "admin", "owner"]
