@@ -12,9 +12,11 @@ from uuid import UUID
 from celery import shared_task
 from django.db import connections
 
+from integrations.clock import database_now
 from integrations.connections import batch, refresh
 from integrations.connections import sweep as sweeping
 from integrations.connections.commits import DatabaseAway
+from integrations.health import gathering, mailing, retention
 from integrations.models import Connection
 from integrations.wake import REFRESH_DUE
 
@@ -69,7 +71,17 @@ def refresh_connection(connection_id: str) -> None:
         logger.info("Connection %s was deleted before it could be refreshed.", connection_id)
 
 
+@_task("integrations.send_digests")
+def send_digests() -> None:
+    """Mail the notices whose time has come, and what could not be sent before."""
+    now = database_now()
+    gathering.gather_digests(now)
+    if sent := mailing.send_mails(now):
+        logger.info("Notice mails sent: %s", sent)
+
+
 @_task("integrations.sweep")
 def sweep() -> None:
     """Delete rows whose time is over."""
     sweeping.sweep()
+    retention.delete_old()
