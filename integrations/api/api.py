@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from integrations.api import audit_events, connections, definitions, discovery, integrations, providers, tokens
+from integrations.api import audit_events, connections, definitions, discovery, integrations, notices, providers, tokens
 from integrations.api.bodies import StrictParser, UnusableBody
 from integrations.api.openapi import DESCRIPTION
 from integrations.api.problems import Problem, problem_response
@@ -36,6 +36,7 @@ api.add_router("", providers.router, tags=["Providers"])
 api.add_router("", integrations.router, tags=["Integrations"])
 api.add_router("", connections.router, tags=["Connections"])
 api.add_router("", tokens.router, tags=["Tokens"])
+api.add_router("", notices.router, tags=["Notices"])
 api.add_router("", audit_events.router, tags=["Audit"])
 
 
