@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from integrations.models import NoticeDigest, NoticeKind, NoticeMail
+from integrations.notices import notice_of_integration
 from tests.factories import make_connection, make_integration
 from workspaces.models import Workspace
 
@@ -108,6 +112,24 @@ def test_metrics_count_connections_and_tokens(workspace: Workspace, prober: Clie
     assert seen[f'grantry_connections{{state="{stored.state}"}}'] == 1
     assert seen["grantry_workspaces"] == 1
     assert seen["grantry_token_refresh_lag_seconds"] >= 0
+
+
+def test_metrics_count_notices_and_say_whether_their_mails_go_out(workspace: Workspace, prober: Client) -> None:
+    assert figures(prober)["grantry_notice_mail_lag_seconds"] == 0
+    now = timezone.now()
+    old = notice_of_integration(make_integration(workspace), NoticeKind.MISCONFIGURED, at=now - timedelta(minutes=30))
+    digest = NoticeDigest.objects.create(workspace=workspace, made_at=now - timedelta(minutes=10))
+    mail = NoticeMail.objects.create(digest=digest, membership=workspace.memberships.get(), due_at=now)
+    seen = figures(prober)
+    assert seen['grantry_notices_24h{kind="misconfigured"}'] == 1
+    assert seen['grantry_notices_24h{kind="recovered"}'] == 0
+    assert 600 <= seen["grantry_notice_mail_lag_seconds"] < 700
+    assert 1800 <= seen["grantry_notice_unmailed_seconds"] < 1900
+    NoticeMail.objects.filter(pk=mail.pk).update(due_at=None)
+    old.mailed_at = now
+    old.save()
+    seen = figures(prober)
+    assert seen["grantry_notice_mail_lag_seconds"] == seen["grantry_notice_unmailed_seconds"] == 0
 
 
 def test_metrics_are_for_this_machine_or_for_whoever_has_the_token(

@@ -39,6 +39,8 @@ LOWEST = {
     "workspaces:settings": ADMIN,
     "redirect_host:change": ADMIN,
     "redirect_host:clear": ADMIN,
+    "health:seen": VIEWER,
+    "health:notifications": VIEWER,
     "integrations:sandbox_connect": ADMIN,
     "integrations:custom_new": ADMIN,
     "integrations:custom_edit": ADMIN,
@@ -69,7 +71,7 @@ LOWEST = {
 READ_ONLY = {
     "workspaces:members", "workspaces:api_keys", "workspaces:audit", "workspaces:audit_export", "integrations:list",
     "integrations:detail", "integrations:overview", "integrations:connections", "integrations:activity",
-    "integrations:connection", "integrations:custom_export",
+    "integrations:connection", "integrations:custom_export", "health:page",
 }  # fmt: skip
 INSIDE = sorted({route.name for route in all_routes() if route.template.startswith("w/")})
 

@@ -16,7 +16,8 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.connections.connect_links import create_connect_link
-from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration
+from integrations.models import ClientKey, ClientKeyAlgorithm, Connection, GrantType, Integration, NoticeKind
+from integrations.notices import notice_of_integration
 from integrations.providers.client_keys import create_key
 from integrations.providers.custom import create_custom_provider
 from tests.factories import make_connection, make_integration, make_member, make_user, make_workspace
@@ -73,6 +74,7 @@ class Tenant:
         self.client_key: ClientKey = create_key(self.integration, actor=actor, algorithm=ClientKeyAlgorithm.ES256)
         self.connection: Connection = make_connection(self.integration)
         make_connection(self.service)
+        notice_of_integration(self.integration, NoticeKind.MISCONFIGURED, at=timezone.now())
         create_connect_link(self.integration, connection_name="by-link", actor=actor)
 
 
@@ -217,7 +219,7 @@ def test_a_key_of_another_workspace_finds_nothing_and_changes_nothing(
 
 def test_lists_hold_only_ones_own(ours: Tenant, theirs: Tenant, client: Client) -> None:
     headers = {"Authorization": f"Bearer {ours.raw_key}"}
-    for path in ("providers", "integrations", "audit-events"):
+    for path in ("providers", "integrations", "audit-events", "notices"):
         text = client.get(f"/api/v1/{path}", headers=headers).content.decode()
         assert "zenith" not in text.lower(), path
 
