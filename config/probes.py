@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -23,7 +24,16 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from integrations.crypto import SealError, open_sealed, seal
-from integrations.models import Connection, PendingAuthorization, Token, TokenSchedule, WebhookDelivery
+from integrations.models import (
+    Connection,
+    Notice,
+    NoticeKind,
+    NoticeMail,
+    PendingAuthorization,
+    Token,
+    TokenSchedule,
+    WebhookDelivery,
+)
 from workspaces.models import Workspace
 
 logger = logging.getLogger(__name__)
@@ -196,7 +206,24 @@ class DatabaseCollector(Collector):
         yield _gauge("grantry_webhooks_due", "Webhook messages that are due now.", due["count"])
         late = (now - due["oldest"]).total_seconds() if due["oldest"] else 0.0
         yield _gauge("grantry_webhook_lag_seconds", "How long the oldest due webhook message has been due.", late)
+        yield from _notice_metrics(now)
         yield _gauge("grantry_workspaces", "Workspaces.", Workspace.objects.count())
+
+
+def _notice_metrics(now: datetime) -> Iterator[Metric]:
+    """Notices by kind, and whether their mails go out."""
+    kinds = GaugeMetricFamily("grantry_notices_24h", "Notices of the last 24 hours by kind.", labels=["kind"])
+    recent = Notice.objects.filter(at__gt=now - timedelta(hours=24)).order_by("kind").values("kind")
+    counts = {row["kind"]: row["count"] for row in recent.annotate(count=Count("pk"))}
+    for kind in NoticeKind.values:
+        kinds.add_metric([kind], counts.get(kind, 0))
+    yield kinds
+    oldest = NoticeMail.objects.filter(due_at__isnull=False).aggregate(oldest=Min("digest__made_at"))["oldest"]
+    age = (now - oldest).total_seconds() if oldest else 0.0
+    yield _gauge("grantry_notice_mail_lag_seconds", "How long the oldest notice mail has waited to be sent.", age)
+    oldest = Notice.objects.filter(mailed_at__isnull=True).aggregate(oldest=Min("at"))["oldest"]
+    age = (now - oldest).total_seconds() if oldest else 0.0
+    yield _gauge("grantry_notice_unmailed_seconds", "Age of the oldest notice that no digest has dealt with.", age)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -117,6 +117,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "workspaces.context_processors.workspaces",
+                "integrations.health.unseen.notices",
             ],
         },
     }
@@ -188,6 +189,7 @@ CELERY_BEAT_SCHEDULE = {
     # Narrow look-ups: a token that ran out with nothing to renew it is told within five minutes.
     "forecast-consents": {"task": "integrations.forecast_consents", "schedule": 300.0, "options": {"expires": 600}},
     "deliver-webhooks": {"task": "integrations.deliver_webhooks", "schedule": 10.0, "options": {"expires": 30}},
+    "send-notice-digests": {"task": "integrations.send_digests", "schedule": 60.0, "options": {"expires": 120}},
     "sweep-expired-rows": {"task": "integrations.sweep", "schedule": 300.0, "options": {"expires": 600}},
 }
 
@@ -225,6 +227,8 @@ ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
 
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
+# Django waits for ever by default; a worker that mails notices may not (health.mailing.CLAIM).
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=20)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"Grantry <grantry@{_public.hostname}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 

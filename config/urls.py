@@ -8,6 +8,7 @@ from integrations.urls import redirect_host_patterns, token_policy_patterns
 urlpatterns = [
     path("", include("workspaces.urls")),
     path("", include("integrations.urls")),
+    path("", include("integrations.health.urls")),
     path("w/<slug:workspace>/settings/redirect-host/", include((redirect_host_patterns, "redirect_host"))),
     path("w/<slug:workspace>/settings/token-policy/", include((token_policy_patterns, "token_policy"))),
     path("w/<slug:workspace>/webhooks/", include("integrations.webhooks.urls")),

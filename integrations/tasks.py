@@ -12,9 +12,11 @@ from uuid import UUID
 from celery import shared_task
 from django.db import connections
 
+from integrations.clock import database_now
 from integrations.connections import batch, consent_notices, refresh, rescheduling
 from integrations.connections import sweep as sweeping
 from integrations.connections.commits import DatabaseAway
+from integrations.health import gathering, mailing, retention
 from integrations.models import Connection
 from integrations.wake import DELIVER_WEBHOOKS, REFRESH_DUE, RESCHEDULE
 from integrations.webhooks import deliverer
@@ -86,11 +88,21 @@ def forecast_consents() -> None:
         logger.info("Notices of consents that end: %d", told)
 
 
+@_task("integrations.send_digests")
+def send_digests() -> None:
+    """Mail the notices whose time has come, and what could not be sent before."""
+    now = database_now()
+    gathering.gather_digests(now)
+    if sent := mailing.send_mails(now):
+        logger.info("Notice mails sent: %s", sent)
+
+
 @_task("integrations.sweep")
 def sweep() -> None:
     """Delete rows whose time is over."""
     sweeping.sweep()
     webhook_sweeping.sweep()
+    retention.delete_old()
 
 
 @_task(DELIVER_WEBHOOKS)

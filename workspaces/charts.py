@@ -86,9 +86,9 @@ class Column:
 GAP = 0.3  # share of a column's room that stays empty
 
 
-def stacked_bars(rows: Sequence[tuple[str, Sequence[tuple[str, int]]]]) -> list[Column]:
-    """Bars side by side over the whole width; the tallest takes the whole height."""
-    highest = max((sum(amount for _, amount in parts) for _, parts in rows), default=0)
+def stacked_bars(rows: Sequence[tuple[str, Sequence[tuple[str, int]]]], *, top: int = 0) -> list[Column]:
+    """Bars side by side over the whole width; the tallest takes the whole height, unless `top` is what does."""
+    highest = top or max((sum(amount for _, amount in parts) for _, parts in rows), default=0)
     room = 100 / len(rows) if rows else 0
     columns = []
     for index, (name, parts) in enumerate(rows):

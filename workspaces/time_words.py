@@ -18,6 +18,11 @@ def counted(amount: int, unit: str) -> str:
     return f"{amount:,} {unit}{plural}"
 
 
+def counted_words(amount: int, noun: str) -> str:
+    """The amount with a noun whose plural takes an s: "1 connection", "1,214 connections"."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
 def relative_words(moment: datetime, now: datetime) -> str:
     """How far the moment is from now: "just now", "4 min ago", "in 36 min", else its date."""
     seconds = round((moment - now).total_seconds())

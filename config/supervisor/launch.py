@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import quote
 
 from config.environment import PROJECT_DIR, read_env_files
 from config.supervisor.local_env import generate_missing
@@ -44,8 +45,15 @@ def prepare(arguments: Sequence[str]) -> None:
     generate_missing(var_dir, os.environ)
     os.environ["VAR_DIR"] = str(var_dir)
     os.environ["PORT"] = str(port)
+    if not os.environ.get("EMAIL_URL"):
+        os.environ["EMAIL_URL"] = mail_folder_url(var_dir)
     if not options.no_sandbox:
         _announce_sandbox(port + 1)
+
+
+def mail_folder_url(var_dir: Path) -> str:
+    """EMAIL_URL that leaves each mail as a file in `mail` under var/, where a newcomer finds it."""
+    return f"filemail:///{quote(str(var_dir.resolve() / 'mail'))}"
 
 
 def take_lock(var_dir: Path) -> None:

@@ -17,6 +17,7 @@ from integrations.api import (
     definitions,
     discovery,
     integrations,
+    notices,
     providers,
     tokens,
     webhooks,
@@ -46,6 +47,7 @@ api.add_router("", integrations.router, tags=["Integrations"])
 api.add_router("", connections.router, tags=["Connections"])
 api.add_router("", tokens.router, tags=["Tokens"])
 api.add_router("", webhooks.router, tags=["Webhooks"])
+api.add_router("", notices.router, tags=["Notices"])
 api.add_router("", audit_events.router, tags=["Audit"])
 
 

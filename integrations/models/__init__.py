@@ -5,6 +5,8 @@ from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection, ConnectionState, ConnectionStatus
 from integrations.models.integration import GrantType, Integration
 from integrations.models.notice import Notice, NoticeKind
+from integrations.models.notice_mail import NoticeDigest, NoticeMail
+from integrations.models.notice_settings import MailChoice, NoticeSettings, default_mail_choice, mail_choice_of
 from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
 from integrations.models.provider_pause import ProviderPause
@@ -32,8 +34,12 @@ __all__ = [
     "GrantType",
     "Integration",
     "IssuedToken",
+    "MailChoice",
     "Notice",
+    "NoticeDigest",
     "NoticeKind",
+    "NoticeMail",
+    "NoticeSettings",
     "PendingAuthorization",
     "ProviderPause",
     "ProviderVersionSecrets",
@@ -44,5 +50,7 @@ __all__ = [
     "WebhookDelivery",
     "WebhookEndpoint",
     "WebhookEvent",
+    "default_mail_choice",
+    "mail_choice_of",
     "store_tokens",
 ]

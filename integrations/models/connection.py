@@ -74,6 +74,10 @@ class Connection(WithParameters):
 
     class Meta(WithParameters.Meta):
         ordering = ("-is_default", "name")
+        indexes = (
+            # The numbers of the health page: how many of each integration are in which state.
+            models.Index(fields=["workspace", "integration", "state"], name="connection_by_state"),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=["integration", "name"],

@@ -8,6 +8,7 @@ from django.db import models
 
 from integrations.models.connection import Connection
 from integrations.models.integration import Integration
+from integrations.models.notice_mail import NoticeDigest
 from workspaces.models import Workspace
 
 
@@ -45,7 +46,9 @@ class Notice(models.Model):
     # For CONSENT_EXPIRING: when a person has to consent again at the latest.
     ends_at = models.DateTimeField(null=True)
     webhooks_done_at = models.DateTimeField(null=True)
+    # Dealt with by the digests: carried by one, or not worth a mail (a blip, or nobody wants any).
     mailed_at = models.DateTimeField(null=True)
+    digest = models.ForeignKey(NoticeDigest, null=True, on_delete=models.SET_NULL, related_name="notices")
 
     class Meta:
         ordering = ("-id",)

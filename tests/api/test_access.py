@@ -66,6 +66,7 @@ CALLS = [
     Call("POST", "/connections/{id}/refresh", "connections:write", "/connections/{id}/refresh"),
     Call("POST", "/connections/{id}/disconnect", "connections:write", "/connections/{id}/disconnect"),
     Call("GET", "/connections/{id}/token", "tokens:read", "/connections/{id}/token"),
+    Call("GET", "/notices", "connections:read"),
     Call("GET", "/audit-events", "audit:read"),
 ]
 every_call = pytest.mark.parametrize("call", CALLS, ids=str)
@@ -173,7 +174,7 @@ def test_another_workspaces_object_is_404_even_with_a_bad_body(
     assert {**response.json(), "request_id": ""} == {**nowhere.json(), "request_id": ""}
 
 
-@pytest.mark.parametrize("path", ["/providers", "/integrations", "/connections", "/audit-events"])
+@pytest.mark.parametrize("path", ["/providers", "/integrations", "/connections", "/notices", "/audit-events"])
 def test_lists_hold_only_the_workspaces_own(path: str, alices: Connection, other_api: ApiClient) -> None:
     text = json.dumps(other_api.get(path).json())
     assert str(alices.pk) not in text

@@ -99,6 +99,8 @@ def connect_sandbox(browser: Browser, product: Product, signed_in: Any) -> None:
 
 
 PAGES: dict[str, str] = {
+    "health": "/w/demo/health/",
+    "notifications": "/w/demo/settings/notifications/",
     "list": "/w/demo/integrations/",
     "list-filtered": "/w/demo/integrations/?status=available",
     "list-nothing-found": "/w/demo/integrations/?q=nothing-like-this",

@@ -13,7 +13,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from integrations.models import WebhookDelivery
+from integrations.models import NoticeDigest, NoticeKind, NoticeMail, WebhookDelivery
+from integrations.notices import notice_of_integration
 from integrations.webhooks.endpoints import create_endpoint
 from tests.factories import make_connection, make_integration
 from workspaces.audit import Actor
@@ -126,6 +127,24 @@ def test_metrics_tell_how_late_webhooks_are(workspace: Workspace, prober: Client
 
     assert seen["grantry_webhooks_due"] == 1
     assert 3600 <= seen["grantry_webhook_lag_seconds"] < 7200
+
+
+def test_metrics_count_notices_and_say_whether_their_mails_go_out(workspace: Workspace, prober: Client) -> None:
+    assert figures(prober)["grantry_notice_mail_lag_seconds"] == 0
+    now = timezone.now()
+    old = notice_of_integration(make_integration(workspace), NoticeKind.MISCONFIGURED, at=now - timedelta(minutes=30))
+    digest = NoticeDigest.objects.create(workspace=workspace, made_at=now - timedelta(minutes=10))
+    mail = NoticeMail.objects.create(digest=digest, membership=workspace.memberships.get(), due_at=now)
+    seen = figures(prober)
+    assert seen['grantry_notices_24h{kind="misconfigured"}'] == 1
+    assert seen['grantry_notices_24h{kind="recovered"}'] == 0
+    assert 600 <= seen["grantry_notice_mail_lag_seconds"] < 700
+    assert 1800 <= seen["grantry_notice_unmailed_seconds"] < 1900
+    NoticeMail.objects.filter(pk=mail.pk).update(due_at=None)
+    old.mailed_at = now
+    old.save()
+    seen = figures(prober)
+    assert seen["grantry_notice_mail_lag_seconds"] == seen["grantry_notice_unmailed_seconds"] == 0
 
 
 def test_metrics_are_for_this_machine_or_for_whoever_has_the_token(

@@ -49,6 +49,8 @@ LOWEST = {
     "webhooks:roll": ADMIN,
     "webhooks:delete": ADMIN,
     "webhooks:delivery_replay": ADMIN,
+    "health:seen": VIEWER,
+    "health:notifications": VIEWER,
     "integrations:sandbox_connect": ADMIN,
     "integrations:custom_new": ADMIN,
     "integrations:custom_edit": ADMIN,
@@ -80,6 +82,7 @@ READ_ONLY = {
     "workspaces:members", "workspaces:api_keys", "workspaces:audit", "workspaces:audit_export", "integrations:list",
     "integrations:detail", "integrations:overview", "integrations:connections", "integrations:activity",
     "integrations:connection", "integrations:custom_export", "webhooks:list", "webhooks:detail", "webhooks:delivery",
+    "health:page",
 }  # fmt: skip
 INSIDE = sorted({route.name for route in all_routes() if route.template.startswith("w/")})
 

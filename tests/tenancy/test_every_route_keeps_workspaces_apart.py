@@ -22,9 +22,11 @@ from integrations.models import (
     Connection,
     GrantType,
     Integration,
+    NoticeKind,
     WebhookDelivery,
     WebhookEndpoint,
 )
+from integrations.notices import notice_of_integration
 from integrations.providers.client_keys import create_key
 from integrations.providers.custom import create_custom_provider
 from integrations.webhooks.endpoints import create_endpoint
@@ -91,6 +93,7 @@ class Tenant:
             body='{"type": "connection.degraded"}',
             status="given_up",
         )
+        notice_of_integration(self.integration, NoticeKind.MISCONFIGURED, at=timezone.now())
         create_connect_link(self.integration, connection_name="by-link", actor=actor)
 
 
@@ -238,7 +241,7 @@ def test_a_key_of_another_workspace_finds_nothing_and_changes_nothing(
 
 def test_lists_hold_only_ones_own(ours: Tenant, theirs: Tenant, client: Client) -> None:
     headers = {"Authorization": f"Bearer {ours.raw_key}"}
-    for path in ("providers", "integrations", "webhooks", "audit-events"):
+    for path in ("providers", "integrations", "webhooks", "audit-events", "notices"):
         text = client.get(f"/api/v1/{path}", headers=headers).content.decode()
         assert "zenith" not in text.lower(), path
 

@@ -77,6 +77,7 @@ def show(request: HttpRequest, workspace: str) -> HttpResponse:
     request.can = frozenset(Permission)  # type: ignore[attr-defined]
     context = {
         "form": form,
+        "unseen_notices": 3,
         "statuses": list(STATUS_BADGES),
         "providers": [
             Provider("Google Drive", brand_icon="googledrive"),
@@ -137,6 +138,7 @@ def refuse(request: HttpRequest) -> HttpResponse:
 
 
 _integrations = ([path("", show, name="list")], "integrations")
+_health = ([path("", show, name="page"), path("notifications/", show, name="notifications")], "health")
 _workspaces = (
     [
         path("members/", show, name="members"),
@@ -150,6 +152,7 @@ _workspaces = (
 
 urlpatterns = [
     path("w/<slug:workspace>/integrations/", include(_integrations)),
+    path("w/<slug:workspace>/health/", include(_health)),
     path("w/<slug:workspace>/", include(_workspaces)),
     path("refuse/", refuse, name="refuse"),
     path("accounts/", include("allauth.urls")),

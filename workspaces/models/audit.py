@@ -30,6 +30,10 @@ class AuditResult(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
+# What ends an attempt to renew a token (values of `audit.AuditAction`).
+RENEWALS = ("connection:refreshed", "connection:refresh_failed", "connection:reconnect_required")
+
+
 def action_label(action: str) -> str:
     """An action as people read it, "Connection: reconnect required"; also one that is no longer recorded."""
     subject, _, verb = action.partition(":")
@@ -83,6 +87,8 @@ class AuditEvent(models.Model):
             models.Index(fields=["workspace", "-id"], name="audit_by_workspace"),
             # An object's activity tab.
             models.Index(fields=["workspace", "target_kind", "target_id", "-id"], name="audit_by_target"),
+            # The renewals of a time, for the health page; among a workspace's events they may be few or nearly all.
+            models.Index(fields=["workspace", "at"], name="audit_renewals", condition=models.Q(action__in=RENEWALS)),
         )
 
     def __str__(self) -> str:

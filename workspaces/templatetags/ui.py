@@ -238,17 +238,18 @@ def number(value: int) -> SafeString:
 
 @register.inclusion_tag("components/nav_item.html", takes_context=True)
 def nav_item(
-    context: Context, url_name: str, label: str, icon_name: str, section: str = "", count: int = 0
+    context: Context, url_name: str, label: str, icon_name: str, section: str = "", count: int = 0, dot: Any = 0
 ) -> dict[str, Any]:
     """A sidebar entry of the current workspace, marked when the page belongs to its section.
 
-    `section` has the beginnings of the view names that belong to it (else the entry's own name).
+    `section` has the beginnings of the view names that belong to it (else the entry's own name). `count` is how many
+    need attention; `dot` (true or false) marks that there is something new.
     """
     request = context["request"]
     match = request.resolver_match
     here = bool(match) and str(match.view_name).startswith(tuple((section or url_name).split()))
     url = reverse(url_name, kwargs={"workspace": request.workspace.slug})
-    return {"url": url, "label": label, "icon_name": icon_name, "current": here, "count": count}
+    return {"url": url, "label": label, "icon_name": icon_name, "current": here, "count": count, "dot": bool(dot)}
 
 
 @register.inclusion_tag("components/nav_item.html", takes_context=True)

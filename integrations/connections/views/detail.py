@@ -22,7 +22,7 @@ from integrations.connections.provider_versions import version_note
 from integrations.connections.usage import DAY, activity_page, readers, renewals
 from integrations.connections.views.header import actor_of, page_context
 from integrations.connections.views.removal import disconnect_removal
-from integrations.models import Connection
+from integrations.models import Connection, ConnectionStatus
 from integrations.providers.metadata import shown as shown_metadata
 from workspaces.access import workspace_view
 from workspaces.http import WorkspaceRequest
@@ -117,7 +117,9 @@ def connections_response(
     status: int = 200,
     **more: Any,
 ) -> HttpResponse:
-    """The tab, with a form that came back, or a new connect link shown this once."""
+    """The tab, with a form that came back, or a new connect link shown this once; `?status=` shows one status only."""
+    asked = request.GET.get("status", "")
+    only = ConnectionStatus(asked) if asked in ConnectionStatus.values else None
     rows = [
         {
             "connection": row,
@@ -137,9 +139,11 @@ def connections_response(
             "delete_url": page.url("connection_delete", connection_id=row.pk),
         }
         for row in page.connections
+        if only is None or row.status_at(page.now) == only
     ]
     context = page_context(request, page, "connections") | {
         "rows": rows,
+        "only": only,
         "new_form": new_form or NewConnectionForm(page=page),
         "link_form": link_form or ConnectLinkForm(page=page),
         "link_url": link_url,
