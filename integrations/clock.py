@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 # How long a process goes by the database's time as it asked it last, before it asks again.
@@ -24,9 +24,13 @@ def elapsed_seconds() -> float:
     return time.monotonic()  # counts sleep on macOS
 
 
+def _database_has_a_clock() -> bool:
+    return connection.vendor == "postgresql"
+
+
 def database_now() -> datetime:
     """The database's time: PostgreSQL's statement_timestamp(), this machine's on SQLite (one machine anyway)."""
-    if connection.vendor != "postgresql":
+    if not _database_has_a_clock():
         return timezone.now()
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
@@ -71,12 +75,18 @@ _shared: Clock | None = None
 def shared_now() -> datetime:
     """The database's time for readers, who come often: asked every half a minute, whatever this machine's clock says.
 
+    While the database is away its last answer counts on.
+
     A machine whose clock is minutes off must neither hand out an expired token nor refuse a good one.
     """
     global _shared
-    if connection.vendor != "postgresql":
+    if not _database_has_a_clock():
         return timezone.now()
     clock = _shared
     if clock is None or clock.age_seconds >= ASK_AGAIN_SECONDS:
-        _shared = clock = start_clock()
+        try:
+            _shared = clock = start_clock()
+        except (OperationalError, InterfaceError):
+            if clock is None:
+                raise
     return clock.now()

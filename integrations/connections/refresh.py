@@ -51,20 +51,19 @@ def refresh_connection(
     actor: Actor = WORKER,
     now: datetime | None = None,
     seen_version: int | None = None,
+    wait_seconds: float = WAIT_FOR_OTHERS_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RefreshOutcome:
     """Renew one token, or wait for whoever is doing it. Raises Connection.DoesNotExist, DatabaseAway.
 
     `forced` goes past backoff and a refused client, never past a provider's Retry-After. `seen_version` is the version
-    that the caller found wanting: when the row has moved on since, that is the renewal. Waits at most 25 s for others,
-    without a database connection.
+    that the caller found wanting: when the row has moved on since, that is the renewal. Waits at most
+    `wait_seconds` for others, without a database connection.
     """
     if seen_version is None:
         seen_version = _version(connection_id)
-    work = partial(_refresh_now, connection_id, forced, actor, now, seen_version, sleep)
-    outcome = _flights.run(
-        connection_id, work, wait_seconds=WAIT_FOR_OTHERS_SECONDS, before_waiting=give_back_connection
-    )
+    work = partial(_refresh_now, connection_id, forced, actor, now, seen_version, wait_seconds, sleep)
+    outcome = _flights.run(connection_id, work, wait_seconds=wait_seconds, before_waiting=give_back_connection)
     return outcome or _outcome(connection_id, False, "refresh_in_progress", retry_after=1)
 
 
@@ -74,11 +73,12 @@ def _refresh_now(
     actor: Actor,
     now: datetime | None,
     seen_version: int | None,
+    wait_seconds: float,
     sleep: Callable[[float], None],
 ) -> RefreshOutcome:
     clock = start_clock(now)
     waited_for_other = False
-    give_up_at = time.monotonic() + WAIT_FOR_OTHERS_SECONDS
+    give_up_at = time.monotonic() + wait_seconds
     pause = POLL_SECONDS[0]
     while True:
         if waited_for_other and _version(connection_id) != seen_version:
