@@ -43,6 +43,7 @@ class AuditAction(StrEnum):
     INTEGRATION_DISCOVERED = "integration:discovered"
     INTEGRATION_DELETED = "integration:deleted"
     INTEGRATION_CLIENT_REFUSED = "integration:client_refused"
+    INTEGRATION_OUTAGE = "integration:outage"
     INTEGRATION_RECOVERED = "integration:recovered"
     CLIENT_KEY_CREATED = "client_key:created"
     CLIENT_KEY_ROTATED = "client_key:rotated"

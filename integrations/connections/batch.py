@@ -104,6 +104,7 @@ class _Batch:
 
     def __post_init__(self) -> None:
         self.patience.meanwhile = self._keep_arrived
+        self.barriers = preparing.Barriers()
         self.looked_at: datetime | None = None
         self.leases_wait = False  # some ran out, and wait for their grace
         self.kept: set[UUID] = set()  # connections whose answers are in the spool too
@@ -150,17 +151,16 @@ class _Batch:
         if not claimed:
             return False
         rows = preparing.load([lease.connection_id for lease in claimed])
-        pauses = preparing.active_pauses(now)
+        self.barriers = preparing.Barriers.load(now)
         specs: type_Specs = {}
         for lease in claimed:
-            self._prepare(lease, rows.get(lease.connection_id), pauses, specs, now)
+            self._prepare(lease, rows.get(lease.connection_id), specs, now)
         return True
 
     def _prepare(
         self,
         lease: leases.Lease,
         connection: Connection | None,
-        pauses: dict[str, datetime],
         specs: type_Specs,
         now: datetime,
     ) -> None:
@@ -168,7 +168,7 @@ class _Batch:
             self.summary.held += 1
             return
         try:
-            ready = preparing.prepare(connection, lease, pauses, now, forced=False, specs=specs)
+            ready = preparing.prepare(connection, lease, self.barriers, now, forced=False, specs=specs)
         except AWAY:
             raise
         except Exception:
@@ -216,6 +216,17 @@ class _Batch:
             logger.warning("Leases could not be given back; whoever looks next frees them.")
         self.waiting.clear()
 
+    def _hold_back_after(self, job: Job, error: OAuthError) -> None:
+        """What one answer taught (wait, or nobody is there) holds for those that still wait to be sent."""
+        now = self.clock.now()
+        try:
+            if self.barriers.learn(job, error, now):
+                held = [waiting for waiting in self.waiting if self.barriers.hold(waiting, now) is not None]
+                self.summary.held += len(held)
+                self.waiting = deque(waiting for waiting in self.waiting if waiting not in held)
+        except AWAY:
+            logger.warning("The database is away; waiting calls are held back with the next claim.")
+
     def _keep_arrived(self) -> None:
         """While one commit waits for the database, the answers that arrived meanwhile go into the spool."""
         for future, job in self.in_flight.items():
@@ -234,8 +245,9 @@ class _Batch:
             except DatabaseAway as error:
                 away = error  # the answer is in a file; the others' have to get there too
                 continue
-            except OAuthError:
+            except OAuthError as error:
                 self.summary.failed += 1
+                self._hold_back_after(job, error)
                 continue
             except Exception:
                 logger.exception("The renewal of connection %s could not be settled.", job.connection.pk)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -115,12 +115,14 @@ def apply_failure(
     now: datetime,
     pause_key: str = "",
     own_client: bool = False,
+    in_outage: bool = False,
     actor: Actor = WORKER,
     rng: random.Random = schedule.SYSTEM_RANDOM,
 ) -> bool:
     """Apply the policy in one transaction; False when the row has moved on meanwhile and the verdict is void.
 
-    The row is read again first: `invalid_grant` may only mean that somebody else has rotated the token.
+    The row is read again first: `invalid_grant` may only mean that somebody else has rotated the token. `in_outage`:
+    the alarm is the integration's, so that nothing is told about this connection.
     """
     with transaction.atomic():
         if (pause := pause_of(error)) is not None and pause_key:
@@ -139,7 +141,9 @@ def apply_failure(
         for_all = refuses_client(error, own_client=own_client)
         if for_all:
             refuse_client(current.integration, error, now=now, actor=actor)
-        _mark_failed(current, verdict, error, now=now, actor=actor, tell=not for_all)
+        if in_outage:
+            verdict = replace(verdict, state=None)
+        _mark_failed(current, verdict, error, now=now, actor=actor, tell=not (for_all or in_outage))
     return True
 
 

@@ -109,7 +109,8 @@ def _refresh_leased(
     now = clock.now()
     if not forced and (held := _held_by_backoff(connection, lease, now)):
         return _from_held(lease.connection_id, held)
-    ready = preparing.prepare(connection, lease, preparing.active_pauses(now), now, forced=forced)
+    barriers = preparing.Barriers.load(now, connection.workspace_id)
+    ready = preparing.prepare(connection, lease, barriers, now, forced=forced)
     if isinstance(ready, Held):
         return _from_held(lease.connection_id, ready)
     give_back_connection()

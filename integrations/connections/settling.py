@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from integrations.clock import Clock
-from integrations.connections import applying, policies, schedule, spool
+from integrations.connections import applying, breaker, policies, schedule, spool
 from integrations.connections import lease as leases
 from integrations.connections.commits import DatabaseAway, Patience, give_back_connection
 from integrations.connections.parties import parties_of
@@ -40,6 +40,13 @@ def settle(
         renewed, answer = result()
     except OAuthError as told:
         error = policies.as_known(told, outcome_unknown=job.outcome_unknown)
+        place = breaker.Place.of(job.integration, job.parties)
+        in_outage = False
+        if breaker.counts(error):
+            note = partial(breaker.note_failure, place, job.connection.pk, error, now=clock.now(), actor=actor)
+            in_outage = patience.commit(note).opened_at is not None
+        elif breaker.is_answer(error) and breaker.is_watched(place):
+            patience.commit(partial(breaker.note_answer, place, now=clock.now(), actor=actor))
         fail = partial(
             policies.apply_failure,
             job.connection,
@@ -49,6 +56,7 @@ def settle(
             now=clock.now(),
             pause_key=job.parties.pause_key,
             own_client=job.parties.spec.asks_credentials,
+            in_outage=in_outage,
             actor=actor,
             rng=rng,
         )
@@ -63,6 +71,8 @@ def settle(
         _revoke_late_answer(job, renewed)
     else:
         patience.commit(partial(leases.release, job.lease))
+    if breaker.is_watched(place := breaker.Place.of(job.integration, job.parties)):
+        patience.commit(partial(breaker.note_answer, place, now=clock.now(), actor=actor))
     return applied
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from integrations.clock import database_now
+from integrations.connections import breaker
 from integrations.models import ClientKey, ConnectLink, PendingAuthorization, ProviderPause
 
 # Until then the page of an expired link can say that it has expired.
@@ -22,4 +23,4 @@ def sweep(now: datetime | None = None) -> int:
         ClientKey.objects.filter(retires_at__lte=moment),
     ):
         deleted += rows.delete()[0]
-    return deleted
+    return deleted + breaker.sweep(moment)

@@ -7,6 +7,7 @@ from integrations.models.integration import GrantType, Integration
 from integrations.models.notice import Notice, NoticeKind
 from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
+from integrations.models.provider_outage import ProviderOutage
 from integrations.models.provider_pause import ProviderPause
 from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
 
@@ -25,6 +26,7 @@ __all__ = [
     "Notice",
     "NoticeKind",
     "PendingAuthorization",
+    "ProviderOutage",
     "ProviderPause",
     "ProviderVersionSecrets",
     "Token",
