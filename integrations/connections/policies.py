@@ -87,9 +87,11 @@ def judge(
         return Verdict(ConnectionState.MISCONFIGURED, probe_at)
     if isinstance(error, UnknownRefusal) and attempts >= schedule.UNKNOWN_CAP:
         return Verdict(ConnectionState.MISCONFIGURED, probe_at)
+    due_at = now + schedule.backoff(attempts, rng)
     if (pause := pause_of(error)) is not None:
-        return Verdict(ConnectionState.DEGRADED, schedule.after_pause(now + pause, rng))
-    return Verdict(ConnectionState.DEGRADED, now + schedule.backoff(attempts, rng))
+        # The longer of the two: `Retry-After: 0` does not mean as often as we can.
+        due_at = max(due_at, schedule.after_pause(now + pause, rng))
+    return Verdict(ConnectionState.DEGRADED, due_at)
 
 
 def as_known(error: OAuthError, *, outcome_unknown: bool) -> OAuthError:
@@ -101,9 +103,11 @@ def as_known(error: OAuthError, *, outcome_unknown: bool) -> OAuthError:
 
 def pause_of(error: OAuthError) -> timedelta | None:
     """How long the provider asked to be left alone; a throttled answer without Retry-After means a minute."""
-    if error.retry_after is not None:
-        return timedelta(seconds=error.retry_after)
-    return schedule.DEFAULT_PAUSE if isinstance(error, Throttled) else None
+    if error.retry_after is None:
+        return schedule.DEFAULT_PAUSE if isinstance(error, Throttled) else None
+    pause = timedelta(seconds=error.retry_after)
+    # A zero would have every connection that is due ask once more.
+    return max(pause, schedule.BACKOFF_LEAST) if isinstance(error, Throttled) else pause
 
 
 def apply_failure(

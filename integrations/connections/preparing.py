@@ -18,7 +18,7 @@ from integrations.connections.choices import ChosenScopes
 from integrations.connections.errors import OUTCOME_UNKNOWN, PROVIDER_OUTAGE, message_of, sentence
 from integrations.connections.lease import Lease, release
 from integrations.connections.parties import Parties, parties_of, type_Specs
-from integrations.connections.policies import apply_failure, pause_of
+from integrations.connections.policies import apply_failure, pause_of, refuses_client
 from integrations.connections.renewal import Held, Job
 from integrations.crypto import SealError
 from integrations.models import (
@@ -50,10 +50,14 @@ def load(connection_ids: list[UUID]) -> dict[UUID, Connection]:
 
 @dataclass(slots=True)
 class Barriers:
-    """What keeps calls from being made for a while: pauses that providers asked for, and outages."""
+    """What keeps calls from being made for a while: pauses that providers asked for, outages, and refused clients.
+
+    Which clients are refused stands with each integration as it was loaded; here are those that were found since.
+    """
 
     pauses: dict[str, datetime] = field(default_factory=dict)
     outages: dict[str, ProviderOutage] = field(default_factory=dict)
+    refused: dict[UUID, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, now: datetime, workspace_id: UUID | None = None) -> Barriers:
@@ -68,6 +72,9 @@ class Barriers:
             until = max(now + pause, self.pauses.get(job.parties.pause_key, now))
             learnt = self.pauses.get(job.parties.pause_key) != until
             self.pauses[job.parties.pause_key] = until
+        if refuses_client(error, own_client=job.parties.spec.asks_credentials):
+            learnt = learnt or job.integration.pk not in self.refused
+            self.refused[job.integration.pk] = error.code
         key = breaker.Place.of(job.integration, job.parties).key
         if not breaker.counts(error) or self._is_open(key):
             return learnt
@@ -80,6 +87,8 @@ class Barriers:
 
     def hold(self, job: Job, now: datetime) -> Held | None:
         """Give a job that waits back if a barrier stands in its way by now."""
+        if (code := self.refused.get(job.integration.pk)) is not None:
+            return _hold(job.connection, job.lease, code, schedule.after_pause(now + schedule.PROBE_EVERY))
         return _hold_while_paused(job.connection, job.parties, job.lease, self, now) or _hold_for_outage(
             job.connection, job.parties, job.lease, self, now
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from uuid import uuid4
 
@@ -23,13 +24,14 @@ from integrations.models import (
     Integration,
     Notice,
     ProviderOutage,
+    ProviderPause,
     TokenSchedule,
 )
 from integrations.oauth.errors import Outage
 from integrations.providers.registry import find_spec
 from tests.connections.conftest import NOW, TOKEN, define_provider, due_connection, token_answer
 from tests.factories import make_integration, make_workspace
-from tests.servers.scripted import ScriptedServer
+from tests.servers.scripted import Answer, Received, ScriptedServer
 from workspaces.audit import WORKER
 from workspaces.models import AuditEvent, Workspace
 
@@ -294,7 +296,7 @@ def test_what_one_workspace_finds_answering_the_others_may_try_at_once(workspace
     assert not breaker.may_probe(breaker.load_outages()[theirs.key], soon), "once"
 
 
-# --- Retry-After ----------------------------------------------------------------------------------------
+# --- calls that wait already, and Retry-After -----------------------------------------------------------
 def test_a_pause_learnt_from_one_answer_holds_those_that_wait_for_the_same_client(
     delegated: Integration, provider_server: ScriptedServer
 ) -> None:
@@ -305,3 +307,52 @@ def test_a_pause_learnt_from_one_answer_holds_those_that_wait_for_the_same_clien
     assert (summary.failed, summary.held) == (1, 5)
     for row in TokenSchedule.objects.all():
         assert NOW + timedelta(seconds=120) <= row.refresh_due_at <= NOW + timedelta(seconds=135)
+
+
+def test_a_refused_client_holds_those_that_wait_already(
+    delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    connections = many_due(delegated, 6)
+    provider_server.answer(TOKEN, status=401, json={"error": "invalid_client"})
+    assert run().held == 5
+    assert len(provider_server.to(TOKEN)) == 1
+    for connection in connections:
+        assert again(connection).schedule.refresh_due_at >= NOW + timedelta(hours=1)
+    assert notices() == [("misconfigured", "")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 60),
+        ({"Retry-After": "0"}, 2),
+        ({"Retry-After": "90"}, 90),
+        ({"Retry-After": "99999999"}, 86_400),
+    ],
+)
+def test_every_form_of_retry_after_pauses_the_client(
+    delegated: Integration, provider_server: ScriptedServer, headers: dict[str, str], seconds: int
+) -> None:
+    due_connection(delegated)
+    provider_server.answer(TOKEN, status=429, headers=headers)
+    run()
+    assert ProviderPause.objects.get().until == NOW + timedelta(seconds=seconds)
+    assert TokenSchedule.objects.get().refresh_due_at >= NOW + timedelta(seconds=seconds)
+    outcome = refresh_connection(Connection.objects.get().pk, forced=True, now=NOW)
+    assert (outcome.code, outcome.retry_after) == ("throttled", seconds)
+
+
+def test_a_date_to_retry_after_counts_from_the_answers_own_date(
+    delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    # The server dates its answers by the present time, years before the NOW of these tests.
+    def in_an_hour(_received: Received) -> Answer:
+        return Answer(
+            429, headers={"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}
+        )
+
+    due_connection(delegated)
+    provider_server.respond(TOKEN, in_an_hour)
+    run()
+    until = ProviderPause.objects.get().until
+    assert NOW + timedelta(minutes=59) < until <= NOW + timedelta(hours=1)
