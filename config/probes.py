@@ -194,7 +194,9 @@ class DatabaseCollector(Collector):
         yield _gauge("grantry_authorizations_pending", "Authorizations that wait for a person.", pending)
         yield _gauge("grantry_workspaces", "Workspaces.", Workspace.objects.count())
         kept = GaugeMetricFamily(
-            "grantry_spooled_answers", "Answers under var/ of this process that wait for the database.", labels=["state"]
+            "grantry_spooled_answers",
+            "Answers under var/ of this process that wait for the database.",
+            labels=["state"],
         )
         for state, count in zip(("waiting", "stuck"), spool.count(), strict=True):
             kept.add_metric([state], count)

@@ -18,6 +18,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+from django.db.models import Q
+
 from integrations.clock import Clock, start_clock
 from integrations.connections import lease as leases
 from integrations.connections import lost, preparing, renewal, schedule, spool
@@ -104,6 +106,7 @@ class _Batch:
 
     def __post_init__(self) -> None:
         self.patience.meanwhile = self._keep_arrived
+        self.patience.when_back = self._extend_leases
         self.barriers = preparing.Barriers()
         self.looked_at: datetime | None = None
         self.leases_wait = False  # some ran out, and wait for their grace
@@ -226,6 +229,14 @@ class _Batch:
                 self.waiting = deque(waiting for waiting in self.waiting if waiting not in held)
         except AWAY:
             logger.warning("The database is away; waiting calls are held back with the next claim.")
+
+    def _extend_leases(self) -> None:
+        """After an outage, before the answers are stored one by one: nobody may take their rows for lost."""
+        try:
+            under_way = {job.lease.lease_id for job in self.in_flight.values()}
+            leases.extend(Q(lease_id__in=under_way), self.clock.now())
+        except AWAY:
+            logger.warning("The database is away again.")
 
     def _keep_arrived(self) -> None:
         """While one commit waits for the database, the answers that arrived meanwhile go into the spool."""

@@ -39,7 +39,8 @@ class Patience:
     """How long commits are tried again while the database is away: one budget for all of a batch.
 
     Every success gives the whole budget back, so that only an outage in one piece uses it up. A process that was asked
-    to stop has none. `meanwhile` is called before each wait: for what else must not be lost.
+    to stop has none. `meanwhile` is called before each wait: for what else must not be lost. `when_back` is called
+    after the first success that follows an outage.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Patience:
     ) -> None:
         self.was_tried = False  # the database was away at least once
         self.meanwhile: Callable[[], None] = lambda: None
+        self.when_back: Callable[[], None] = lambda: None
         self._seconds = seconds
         self._sleep = sleep or stopping.sleep
         self._monotonic = monotonic
@@ -75,7 +77,9 @@ class Patience:
                 self._give_up_or_wait(error, pause, is_kept)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             else:
-                self._lost_at = None
+                if self._lost_at is not None:
+                    self._lost_at = None
+                    self.when_back()
                 return result
 
     def _give_up_or_wait(self, error: Exception, pause: float, is_kept: bool) -> None:

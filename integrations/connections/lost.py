@@ -21,7 +21,7 @@ from django.db.models import F, Q, QuerySet
 from integrations.connections import holders, spool
 from integrations.connections.commits import PATIENCE_SECONDS
 from integrations.connections.holders import Life
-from integrations.connections.lease import GRACE, LEASE, LOOK_LASTS
+from integrations.connections.lease import GRACE, LEASE, LOOK_LASTS, extend
 from integrations.connections.renewal import Renewed
 from integrations.models import TokenSchedule
 
@@ -39,13 +39,15 @@ def look_after_lost(now: datetime, store_kept: Callable[[Renewed], object]) -> t
     all that they kept is in the spool when it is drained.
     """
     dead = list(holders.dead_holders())
+    if waiting := spool.connections_waiting():
+        extend(Q(pk__in=waiting), now)
     drained = spool.drain(store_kept)
     for name in dead:
         _free_all_of(name, now)
     if not (run_out := _run_out(now)):
         return drained, 0
-    waiting = TokenSchedule.objects.filter(lease_id__in=run_out, lease_until__lt=now).update(suspected_at=now)
-    return drained, waiting
+    rows = TokenSchedule.objects.filter(lease_id__in=run_out, lease_until__lt=now)
+    return drained, rows.update(suspected_at=now)
 
 
 def look_at_one(connection_id: UUID, now: datetime) -> None:

@@ -85,6 +85,12 @@ def holds_answer_for(connection_id: UUID) -> bool:
     return any(folder().glob(f"{connection_id.hex}-*{SUFFIX}"))
 
 
+def connections_waiting() -> set[UUID]:
+    """Whose answers wait here to be stored."""
+    names = (path.name.split("-")[0] for path in _files())
+    return {UUID(name) for name in names if _is_hex_id(name)}
+
+
 def count() -> tuple[int, int]:
     """How many answers wait to be stored, and how many of them need a person: unreadable, or refused."""
     paths = list(_files())
@@ -162,6 +168,10 @@ def _path_of(renewed: Renewed) -> Path:
     """The same for the same answer: whoever keeps it twice has it once."""
     answer = sha256(renewed.issued.secrets.access_token.encode()).hexdigest()[:12]
     return folder() / f"{renewed.connection_id.hex}-{renewed.version}-{answer}{SUFFIX}"
+
+
+def _is_hex_id(text: str) -> bool:
+    return len(text) == 32 and all(character in "0123456789abcdef" for character in text)
 
 
 def _is_unreadable(path: Path) -> bool:

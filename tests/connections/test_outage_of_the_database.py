@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from integrations.connections import applying, holders, spool
+from integrations.clock import Clock
+from integrations.connections import applying, holders, lost, settling, spool
 from integrations.connections import lease as leases
 from integrations.connections.batch import RefreshSummary, refresh_due
 from integrations.connections.commits import DatabaseAway, Patience
@@ -71,7 +72,8 @@ def test_an_answer_is_in_the_spool_from_the_first_failure_on_and_out_of_it_once_
 
     def sleep(_seconds: float) -> None:
         seen.append(len(kept()))
-        database.is_away = len(seen) < 50 and max(seen) < 3
+        database.is_away = len(seen) < 3000 and max(seen) < 3
+        threading.Event().wait(0.01)  # the answers are on their way
 
     patience = Patience(sleep=sleep, monotonic=lambda: 0.0)
     assert run(patience=patience).renewed == 3
@@ -270,3 +272,47 @@ def test_after_an_outage_the_spool_is_drained_before_the_next_claim(
     assert (summary.drained, summary.renewed) == (1, 1)
     assert looked[-1] == "refresh-token-1", "it waited before it drained"
     assert again(first).token.open().refresh_token == "kept-refresh"
+
+
+def test_after_an_outage_leases_are_extended_before_the_answers_are_stored_one_by_one(
+    delegated: Integration, provider_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        due_connection(delegated, f"c{number}")
+    provider_server.answer(TOKEN, json=token_answer())
+    database, time = Away(monkeypatch), [0.0]
+    clock = Clock(NOW, elapsed=lambda: time[0])
+    monkeypatch.setattr("integrations.connections.batch.start_clock", lambda _now: clock)
+    others: list[list[leases.Lease]] = []
+
+    def sleep(_seconds: float) -> None:
+        time[0] = 120.0
+        database.is_away = database.is_away and len(kept()) < 3
+        threading.Event().wait(0.01)  # the answers are on their way
+
+    def somebody_elsewhere(_renewed: Any, **_more: Any) -> None:
+        later = clock.now() + timedelta(seconds=11)
+        monkeypatch.setattr(holders, "life_of", lambda _lease_id: holders.Life.UNKNOWN)
+        lost.look_after_lost(clock.now(), lambda _kept: None)
+        others.append(leases.claim_due(10, later))
+
+    real = settling.applying.save_extra
+    monkeypatch.setattr(settling.applying, "save_extra", lambda *args: (somebody_elsewhere(args), real(*args)))
+    assert run(patience=Patience(sleep=sleep, monotonic=lambda: time[0]), sleep=sleep).renewed == 3
+    assert others == [[], [], []]
+    assert len(provider_server.to(TOKEN)) == 3
+
+
+def test_what_waits_in_the_spool_keeps_its_leases_while_it_is_stored(delegated: Integration) -> None:
+    connection = due_connection(delegated)
+    leases.claim_due(1, NOW)
+    issued = IssuedToken(TokenSecrets("kept", "kept-refresh"), NOW, NOW + timedelta(hours=1))
+    version = connection.token.version
+    spool.put(Renewed(connection.pk, connection.workspace_id, version, issued, None, None, ["read"]))
+    back = NOW + timedelta(minutes=5)
+
+    def somebody_elsewhere(_renewed: Renewed) -> None:
+        assert lost._run_out(back) == []
+        assert leases.claim_due(1, back + timedelta(seconds=30)) == []
+
+    assert lost.look_after_lost(back, somebody_elsewhere) == (1, 0)
