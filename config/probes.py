@@ -23,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from integrations.connections import spool
 from integrations.crypto import SealError, open_sealed, seal
 from integrations.models import (
     Connection,
@@ -208,6 +209,14 @@ class DatabaseCollector(Collector):
         yield _gauge("grantry_webhook_lag_seconds", "How long the oldest due webhook message has been due.", late)
         yield from _notice_metrics(now)
         yield _gauge("grantry_workspaces", "Workspaces.", Workspace.objects.count())
+        kept = GaugeMetricFamily(
+            "grantry_spooled_answers",
+            "Answers under var/ of this process that wait for the database.",
+            labels=["state"],
+        )
+        for state, count in zip(("waiting", "stuck"), spool.count(), strict=True):
+            kept.add_metric([state], count)
+        yield kept
 
 
 def _notice_metrics(now: datetime) -> Iterator[Metric]:

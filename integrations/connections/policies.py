@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import F
 
 from integrations.connections import schedule
-from integrations.connections.errors import message_of
+from integrations.connections.errors import OUTCOME_UNKNOWN, message_of
 from integrations.connections.lease import Lease, release
 from integrations.models import (
     Connection,
@@ -38,6 +38,7 @@ from integrations.oauth.errors import (
     ClientRefused,
     ConfigurationRefused,
     DeadGrant,
+    InteractionRequired,
     OAuthError,
     Throttled,
     UnknownRefusal,
@@ -86,16 +87,27 @@ def judge(
         return Verdict(ConnectionState.MISCONFIGURED, probe_at)
     if isinstance(error, UnknownRefusal) and attempts >= schedule.UNKNOWN_CAP:
         return Verdict(ConnectionState.MISCONFIGURED, probe_at)
+    due_at = now + schedule.backoff(attempts, rng)
     if (pause := pause_of(error)) is not None:
-        return Verdict(ConnectionState.DEGRADED, schedule.after_pause(now + pause, rng))
-    return Verdict(ConnectionState.DEGRADED, now + schedule.backoff(attempts, rng))
+        # The longer of the two: `Retry-After: 0` does not mean as often as we can.
+        due_at = max(due_at, schedule.after_pause(now + pause, rng))
+    return Verdict(ConnectionState.DEGRADED, due_at)
+
+
+def as_known(error: OAuthError, *, outcome_unknown: bool) -> OAuthError:
+    """The same error, told as what it is: a grant that died after an interrupted renewal most likely died of that."""
+    if not outcome_unknown or not isinstance(error, DeadGrant) or isinstance(error, InteractionRequired):
+        return error
+    return DeadGrant(OUTCOME_UNKNOWN, error.description, error.uri, status=error.status)
 
 
 def pause_of(error: OAuthError) -> timedelta | None:
     """How long the provider asked to be left alone; a throttled answer without Retry-After means a minute."""
-    if error.retry_after is not None:
-        return timedelta(seconds=error.retry_after)
-    return schedule.DEFAULT_PAUSE if isinstance(error, Throttled) else None
+    if error.retry_after is None:
+        return schedule.DEFAULT_PAUSE if isinstance(error, Throttled) else None
+    pause = timedelta(seconds=error.retry_after)
+    # A zero would have every connection that is due ask once more.
+    return max(pause, schedule.BACKOFF_LEAST) if isinstance(error, Throttled) else pause
 
 
 def apply_failure(
@@ -107,12 +119,14 @@ def apply_failure(
     now: datetime,
     pause_key: str = "",
     own_client: bool = False,
+    in_outage: bool = False,
     actor: Actor = WORKER,
     rng: random.Random = schedule.SYSTEM_RANDOM,
 ) -> bool:
     """Apply the policy in one transaction; False when the row has moved on meanwhile and the verdict is void.
 
-    The row is read again first: `invalid_grant` may only mean that somebody else has rotated the token.
+    The row is read again first: `invalid_grant` may only mean that somebody else has rotated the token. `in_outage`:
+    the alarm is the integration's, so that nothing is told about this connection.
     """
     with transaction.atomic():
         if (pause := pause_of(error)) is not None and pause_key:
@@ -131,7 +145,9 @@ def apply_failure(
         for_all = refuses_client(error, own_client=own_client)
         if for_all:
             refuse_client(current.integration, error, now=now, actor=actor)
-        _mark_failed(current, verdict, error, now=now, actor=actor, tell=not for_all)
+        if in_outage:
+            verdict = replace(verdict, state=None)
+        _mark_failed(current, verdict, error, now=now, actor=actor, tell=not (for_all or in_outage))
     return True
 
 

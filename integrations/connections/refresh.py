@@ -11,9 +11,10 @@ from uuid import UUID
 
 from integrations.clock import Clock, start_clock
 from integrations.connections import lease as leases
-from integrations.connections import preparing, renewal
+from integrations.connections import lost, preparing, renewal
 from integrations.connections.commits import Patience, give_back_connection
 from integrations.connections.errors import message_of, sentence
+from integrations.connections.holders import Holder
 from integrations.connections.renewal import Applied, Held
 from integrations.connections.settling import settle
 from integrations.connections.single_flight import SingleFlight
@@ -50,20 +51,19 @@ def refresh_connection(
     actor: Actor = WORKER,
     now: datetime | None = None,
     seen_version: int | None = None,
+    wait_seconds: float = WAIT_FOR_OTHERS_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RefreshOutcome:
     """Renew one token, or wait for whoever is doing it. Raises Connection.DoesNotExist, DatabaseAway.
 
     `forced` goes past backoff and a refused client, never past a provider's Retry-After. `seen_version` is the version
-    that the caller found wanting: when the row has moved on since, that is the renewal. Waits at most 25 s for others,
-    without a database connection.
+    that the caller found wanting: when the row has moved on since, that is the renewal. Waits at most
+    `wait_seconds` for others, without a database connection.
     """
     if seen_version is None:
         seen_version = _version(connection_id)
-    work = partial(_refresh_now, connection_id, forced, actor, now, seen_version, sleep)
-    outcome = _flights.run(
-        connection_id, work, wait_seconds=WAIT_FOR_OTHERS_SECONDS, before_waiting=give_back_connection
-    )
+    work = partial(_refresh_now, connection_id, forced, actor, now, seen_version, wait_seconds, sleep)
+    outcome = _flights.run(connection_id, work, wait_seconds=wait_seconds, before_waiting=give_back_connection)
     return outcome or _outcome(connection_id, False, "refresh_in_progress", retry_after=1)
 
 
@@ -73,18 +73,21 @@ def _refresh_now(
     actor: Actor,
     now: datetime | None,
     seen_version: int | None,
+    wait_seconds: float,
     sleep: Callable[[float], None],
 ) -> RefreshOutcome:
     clock = start_clock(now)
     waited_for_other = False
-    give_up_at = time.monotonic() + WAIT_FOR_OTHERS_SECONDS
+    give_up_at = time.monotonic() + wait_seconds
     pause = POLL_SECONDS[0]
     while True:
         if waited_for_other and _version(connection_id) != seen_version:
             return _outcome(connection_id, True)
-        lease = leases.claim_one(connection_id, clock.now())
-        if lease is not None:
-            return _refresh_leased(lease, forced, actor, clock, seen_version)
+        with Holder() as holder:
+            lease = leases.claim_one(connection_id, clock.now(), holder)
+            if lease is not None:
+                return _refresh_leased(lease, forced, actor, clock, seen_version)
+        lost.look_at_one(connection_id, clock.now())
         if not TokenSchedule.objects.filter(pk=connection_id).exists():
             return _outcome(connection_id, False, "nothing_to_refresh")
         if time.monotonic() >= give_up_at:
@@ -106,7 +109,8 @@ def _refresh_leased(
     now = clock.now()
     if not forced and (held := _held_by_backoff(connection, lease, now)):
         return _from_held(lease.connection_id, held)
-    ready = preparing.prepare(connection, lease, preparing.active_pauses(now), now, forced=forced)
+    barriers = preparing.Barriers.load(now, connection.workspace_id)
+    ready = preparing.prepare(connection, lease, barriers, now, forced=forced)
     if isinstance(ready, Held):
         return _from_held(lease.connection_id, ready)
     give_back_connection()
@@ -123,12 +127,12 @@ def _refresh_leased(
 
 def _held_by_backoff(connection: Connection, lease: leases.Lease, now: datetime) -> Held | None:
     """Renewals on read obey the backoff that a failure has set; the schedule keeps its time."""
-    row = connection.schedule
-    if not row.attempts or row.refresh_due_at is None or row.refresh_due_at <= now:
+    due_at = lease.due_without_it(connection.schedule)
+    if not connection.schedule.attempts or due_at is None or due_at <= now:
         return None
     leases.release(lease)
     code = connection.last_error_code or "temporarily_unavailable"
-    return Held(code, sentence(code), preparing.seconds_until(row.refresh_due_at, now))
+    return Held(code, sentence(code), preparing.seconds_until(due_at, now))
 
 
 def _from_held(connection_id: UUID, held: Held) -> RefreshOutcome:

@@ -44,6 +44,7 @@ class Job:
     version: int
     scopes: tuple[str, ...]
     secrets: TokenSecrets = field(repr=False)
+    outcome_unknown: bool = False  # whoever renewed this very token before was stopped, and may have used it up
 
     @property
     def integration(self) -> Integration:
@@ -80,6 +81,7 @@ class Renewed:
     requested_scopes: list[str] | None
     granted_scopes: list[str] | None
     duration_ms: int = 0
+    integration_id: UUID | None = None  # None in files of earlier releases
 
 
 def call(job: Job, clock: Clock) -> tuple[Renewed, TokenResponse]:
@@ -238,4 +240,5 @@ def _renewed(job: Job, answer: TokenResponse, requested_at: datetime, duration_m
         requested_scopes=requested if service else None,
         granted_scopes=granted,
         duration_ms=duration_ms,
+        integration_id=job.integration.pk,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from integrations.connections.errors import describe_code, naming
+from integrations.connections.errors import PROVIDER_OUTAGE, describe_code, naming
 from integrations.models import Connection, ConnectionStatus, GrantType, Integration, Token, TokenSchedule
 from integrations.providers.base import ProviderSpec
 from integrations.providers.setup import is_configured
@@ -135,9 +135,12 @@ def _connected(connection: Connection | None) -> str:
 
 
 def _degraded(connection: Connection | None, now: datetime) -> str:
-    if connection is None or not connection.last_error_code:
+    if connection is not None and (since := connection.integration.outage_since) is not None:
+        happened = f"The provider has not been answering since {since:%H:%M} UTC."
+    elif connection is None or not connection.last_error_code:
         return describe_code("temporarily_unavailable").happened
-    happened = describe_code(connection.last_error_code).happened
+    else:
+        happened = describe_code(connection.last_error_code).happened
     token = _token(connection)
     if token is not None and token.is_expired(now):
         return f"{happened} The last token has expired."
@@ -147,12 +150,16 @@ def _degraded(connection: Connection | None, now: datetime) -> str:
 def _code(integration: Integration | None, connection: Connection | None) -> str:
     if integration is not None and integration.client_error_code:
         return integration.client_error_code
+    if connection is not None and connection.integration.outage_since is not None:
+        return PROVIDER_OUTAGE
     return connection.last_error_code if connection is not None else ""
 
 
 def _seen_at(integration: Integration | None, connection: Connection | None) -> datetime | None:
     if integration is not None and integration.client_error_code:
         return integration.client_error_at
+    if connection is not None and connection.integration.outage_since is not None:
+        return connection.integration.outage_since
     return connection.last_error_at if connection is not None else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
+from integrations.connections import breaker
 from integrations.connections.accounts import account_name, is_another_account
 from integrations.connections.applying import save_extra
 from integrations.connections.parties import Parties
@@ -90,6 +91,7 @@ def store_grant(granted: Granted, connection: Connection | None, *, now: datetim
         },
     )
     notice_of_connection(connection, state_before, at=now)
+    breaker.note_answer(breaker.Place.of(integration, granted.parties), now=now, actor=actor)
     recover_integration(Integration.objects.get(pk=integration.pk), now=now, actor=actor)
     detail = {"scopes": list(connection.granted_scopes), "account": account_name(connection.account)}
     if is_another_account(before, connection.account):

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.utils import timezone
-
-from integrations.connections.commits import DatabaseAway
+from integrations.clock import shared_now
+from integrations.connections.commits import AWAY, DatabaseAway
 from integrations.connections.errors import (
     MISCONFIGURED,
     NOT_CONNECTED,
@@ -18,7 +17,7 @@ from integrations.connections.errors import (
     sentence,
 )
 from integrations.connections.preparing import why_not_renewable
-from integrations.connections.refresh import RefreshOutcome, refresh_connection
+from integrations.connections.refresh import WAIT_FOR_OTHERS_SECONDS, RefreshOutcome, refresh_connection
 from integrations.connections.status import code_of_end
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectionStatus, Token, TokenSecrets
@@ -26,6 +25,8 @@ from workspaces.audit import Actor, AuditAction, record_soon
 from workspaces.models import Workspace
 
 DEFAULT_MIN_TTL = 60
+# For a renewal that somebody else is at, while the token still is valid.
+WAIT_WITH_VALID_TOKEN_SECONDS = 2.0
 AWAY_RETRY_AFTER = 10  # seconds, while the database is away
 
 
@@ -61,9 +62,11 @@ def usable_token(
     """An access token with at least `min_ttl` seconds to live (at most half its lifetime), renewed first if need be.
 
     A valid token that cannot be renewed is served with a warning. Raises TokenUnavailable. Readers of a token that
-    lives long enough never wait; others wait for one renewal, without a database connection.
+    lives long enough never wait. One that is valid, but not for `min_ttl`, is renewed by the first who asks; whoever
+    finds that under way waits for two seconds. Readers of an expired one wait for one renewal, without a database
+    connection.
     """
-    moment = now or timezone.now()
+    moment = now or shared_now()
     token = _token_of(connection, moment)
     warning = None
     max_age = connection.workspace.max_token_age
@@ -124,18 +127,24 @@ def _renewed(
     if why_not_renewable(connection) is not None:
         # Valid still, or `_token_of` would have refused it.
         return connection, token, "The token expires soon and cannot be renewed without a person."
+    max_age = connection.workspace.max_token_age
+    is_valid = not token.is_over(moment, max_age)
+    wait_seconds = WAIT_WITH_VALID_TOKEN_SECONDS if is_valid else WAIT_FOR_OTHERS_SECONDS
     try:
-        outcome = refresh_connection(connection.pk, forced=False, now=now, seen_version=token.version)
-    except DatabaseAway as error:
+        outcome = refresh_connection(
+            connection.pk, forced=False, now=now, seen_version=token.version, wait_seconds=wait_seconds
+        )
+    except (DatabaseAway, *AWAY) as error:
+        if is_valid and not token.is_over(now or shared_now(), max_age):
+            return connection, token, "The token could not be renewed and expires soon. The database is away."
         words = sentence(TEMPORARILY_UNAVAILABLE)
         raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, retry_after=AWAY_RETRY_AFTER) from error
     except Connection.DoesNotExist as error:
         raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED)) from error
     renewed = getattr(outcome.connection, "token", None)
-    moment = now or timezone.now()
+    moment = now or shared_now()
     if renewed is None:
         raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED))
-    max_age = connection.workspace.max_token_age
     if renewed.is_over(moment, max_age):
         raise _unavailable(outcome, moment)
     if _lives(renewed, min_ttl, moment, max_age):

@@ -9,6 +9,7 @@ from integrations.models.notice_mail import NoticeDigest, NoticeMail
 from integrations.models.notice_settings import MailChoice, NoticeSettings, default_mail_choice, mail_choice_of
 from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
+from integrations.models.provider_outage import ProviderOutage
 from integrations.models.provider_pause import ProviderPause
 from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
 from integrations.models.webhook import (
@@ -41,6 +42,7 @@ __all__ = [
     "NoticeMail",
     "NoticeSettings",
     "PendingAuthorization",
+    "ProviderOutage",
     "ProviderPause",
     "ProviderVersionSecrets",
     "Token",

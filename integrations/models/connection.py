@@ -113,4 +113,6 @@ class Connection(WithParameters):
             return ConnectionStatus.RECONNECT_REQUIRED
         if self.integration.client_error_code:
             return ConnectionStatus.MISCONFIGURED
+        if self.integration.outage_since is not None and not needs_a_person:
+            return ConnectionStatus.DEGRADED
         return state

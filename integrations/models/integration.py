@@ -49,6 +49,8 @@ class Integration(WithParameters):
     client_error_message = models.CharField(max_length=500, blank=True, editable=False)
     client_error_at = models.DateTimeField(null=True, editable=False)
     next_probe_at = models.DateTimeField(null=True, editable=False)
+    # The provider has not been answering since then (connections.breaker): one alarm, one connection at a time tries.
+    outage_since = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 

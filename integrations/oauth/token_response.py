@@ -200,10 +200,12 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def parse_retry_after_header(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Read Retry-After of an answer as seconds; a date counts from `now` or from the answer's own Date."""
-    if now is None:
-        now = _http_date(header(headers, "date") or "")
-    return parse_retry_after(header(headers, "retry-after"), now)
+    """Read Retry-After of an answer as seconds; a date counts from the answer's own Date, else from `now`.
+
+    The provider's clock may be off: the two dates are from the same one.
+    """
+    answered_at = _http_date(header(headers, "date") or "") or now
+    return parse_retry_after(header(headers, "retry-after"), answered_at)
 
 
 def parse_retry_after(value: str | None, now: datetime | None) -> float | None:

@@ -11,8 +11,9 @@ import pytest
 from django.db import connection as database
 from django.utils import timezone
 
-from integrations.connections import refresh
+from integrations.connections import refresh, tokens
 from integrations.connections.batch import refresh_due
+from integrations.connections.commits import DatabaseAway
 from integrations.connections.errors import TokenUnavailable
 from integrations.connections.tokens import UsableToken, find_connection, usable_token
 from integrations.models import Connection, GrantType, Integration, Token, TokenSchedule
@@ -93,6 +94,45 @@ def test_when_renewal_fails_a_valid_token_is_served_with_a_warning(
     assert "failure" in token.warning
     assert read(connection).warning  # backoff: it is not asked again
     assert len(provider_server.to(TOKEN)) == 1
+
+
+def test_a_valid_token_is_not_withheld_while_somebody_else_renews_it(
+    delegated: Integration, provider_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    real = tokens.refresh_connection
+
+    def refresh_without_waiting(*args: Any, wait_seconds: float, **more: Any) -> Any:
+        waited.append(wait_seconds)
+        return real(*args, wait_seconds=0, **more)
+
+    monkeypatch.setattr(tokens, "refresh_connection", refresh_without_waiting)
+    short = make_connection(delegated, "short", issued_at=NOW - timedelta(minutes=59, seconds=30))
+    expired = make_connection(delegated, "expired", issued_at=NOW - timedelta(hours=2))
+    TokenSchedule.objects.update(lease_id=short.pk, lease_until=NOW + timedelta(seconds=60))
+    token = read(short)
+    assert token.access_token == "access-token-1"
+    assert "under way" in (token.warning or "")
+    with pytest.raises(TokenUnavailable) as caught:
+        read(expired)
+    assert (caught.value.code, caught.value.retry_after) == ("temporarily_unavailable", 1)
+    assert waited == [2.0, 25.0]
+    assert provider_server.requests == []
+
+
+def test_a_valid_token_is_served_although_the_database_went_away_during_its_renewal(
+    delegated: Integration, provider_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_args: Any, **_more: Any) -> Any:
+        raise DatabaseAway("away")
+
+    provider_server.answer(TOKEN, json=token_answer())
+    monkeypatch.setattr(tokens, "refresh_connection", away)
+    token = read(make_connection(delegated, "short", issued_at=NOW - timedelta(minutes=59, seconds=30)))
+    assert token.access_token == "access-token-1"
+    assert "database" in (token.warning or "")
+    with pytest.raises(TokenUnavailable):
+        read(make_connection(delegated, "expired", issued_at=NOW - timedelta(hours=2)))
 
 
 def test_a_valid_token_that_cannot_be_renewed_is_served_with_a_warning(delegated: Integration) -> None:

@@ -433,6 +433,12 @@ def test_retry_after_in_seconds_or_as_a_date(value: str, expected: float | None)
     assert refusal(b"", 429, {"Retry-After": value}).retry_after == expected
 
 
+def test_a_date_to_retry_after_counts_by_the_clock_that_wrote_it() -> None:
+    ten_minutes_slow = {"Date": "Tue, 06 May 2031 06:58:09 GMT", "Retry-After": "Tue, 06 May 2031 06:59:09 GMT"}
+    assert refusal(b"", 429, ten_minutes_slow).retry_after == 60
+    assert refusal(b"", 429, {**ten_minutes_slow, "Date": "yesterday"}).retry_after == 0
+
+
 def test_no_secret_is_in_the_repr() -> None:
     shown = repr(read(token(access_token="at-secret", refresh_token="rt-secret", id_token="id-secret")))
     assert "secret" not in shown
