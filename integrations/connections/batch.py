@@ -11,7 +11,6 @@ import logging
 import random
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from functools import partial
 from integrations.clock import Clock, start_clock
 from integrations.connections import applying, preparing, renewal, schedule, spool
 from integrations.connections import lease as leases
+from integrations.connections.call_queue import CallQueue
+from integrations.connections.call_slots import CallSlots
 from integrations.connections.commits import AWAY, DatabaseAway, Patience
 from integrations.connections.parties import type_Specs
 from integrations.connections.renewal import Applied, Held, Job, Renewed
@@ -34,10 +35,15 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200
 CALLS_AT_ONCE = 128
-CALLS_PER_HOST = 64
 # A claim that has to wait longer than its lease allows is put back and comes up again this much later.
 PUT_BACK = timedelta(seconds=10)
+# What waits for a slow host comes up again after so long, behind what is due for others.
+PUT_BACK_SLOW_SECONDS = (1.0, 10.0)
 AFTER_OUTAGE_SECONDS = 10.0
+# While calls are under way: how often to look for what has become due meanwhile.
+CLAIM_AGAIN_SECONDS = 2.0
+LOOK_UP_SECONDS = 0.5
+WAIT_FOR_SLOT_SECONDS = 0.1
 
 
 @dataclass
@@ -87,20 +93,26 @@ class _Batch:
     sleep: Callable[[float], None]
     rng: random.Random
     summary: RefreshSummary = field(default_factory=RefreshSummary)
-    waiting: deque[Job] = field(default_factory=deque)
     in_flight: dict[Future[tuple[Renewed, TokenResponse]], Job] = field(default_factory=dict)
-    calls_by_host: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.slots = CallSlots(self.clock)
+        self.queue = CallQueue(self.slots, CALLS_AT_ONCE)
+        self.claimed_at = float("-inf")
 
     def run(self, *, once: bool) -> None:
         more = True
         try:
             while True:
-                if more and len(self.waiting) + len(self.in_flight) <= self.limit // 2:
+                if more and self.queue.busy <= self.limit // 2:
                     more = self._claim() and not once
                 self._send()
                 if self.in_flight:
                     self._settle_some()
-                elif not self.waiting and not more:
+                    more = more or (not once and time.monotonic() - self.claimed_at >= CLAIM_AGAIN_SECONDS)
+                elif len(self.queue):
+                    self.sleep(WAIT_FOR_SLOT_SECONDS)  # other processes have them all
+                elif not more:
                     return
         finally:
             # Whatever ends the run, an answer that is on its way is worth keeping.
@@ -114,7 +126,7 @@ class _Batch:
             # Other workers' pending commits must land before anybody takes their rows again.
             self.patience.was_tried = False
             self.sleep(AFTER_OUTAGE_SECONDS)
-        now = self.clock.now()
+        now, self.claimed_at = self.clock.now(), time.monotonic()
         claimed = leases.claim_due(self.limit, now)
         self.summary.claimed += len(claimed)
         if not claimed:
@@ -147,28 +159,25 @@ class _Batch:
             leases.release(lease, due_at=now + schedule.PROBE_EVERY)
             ready = Held("internal_error", "")
         if isinstance(ready, Job):
-            self.waiting.append(ready)
+            self.queue.put(ready)
         else:
             self.summary.held += 1
 
     def _send(self) -> None:
-        """Send what may be sent; a host that is busy keeps only its own jobs waiting."""
+        """Send what may be sent now; the rest waits, or is given back when that would take long."""
         now = self.clock.now()
-        for _ in range(len(self.waiting)):
-            if len(self.in_flight) >= CALLS_AT_ONCE:
-                return
-            job = self.waiting.popleft()
-            if not job.lease.may_still_send(now):
-                leases.release(job.lease, due_at=now + PUT_BACK)
-                self.summary.held += 1
-            elif self.calls_by_host[job.parties.host] >= CALLS_PER_HOST:
-                self.waiting.append(job)
-            else:
-                self.calls_by_host[job.parties.host] += 1
-                self.in_flight[_pool().submit(renewal.call, job, self.clock)] = job
+        self._put_back(self.queue.too_late(now), PUT_BACK)
+        self._put_back(self.queue.stuck(), timedelta(seconds=self.rng.uniform(*PUT_BACK_SLOW_SECONDS)))
+        for job in self.queue.ready():
+            self.in_flight[_pool().submit(renewal.call, job, self.clock)] = job
+
+    def _put_back(self, jobs: list[Job], pause: timedelta) -> None:
+        if jobs:
+            leases.release_all([job.lease for job in jobs], due_at=self.clock.now() + pause)
+            self.summary.held += len(jobs)
 
     def _settle_some(self) -> None:
-        done, _ = wait(self.in_flight, return_when=FIRST_COMPLETED)
+        done, _ = wait(self.in_flight, LOOK_UP_SECONDS, return_when=FIRST_COMPLETED)
         self._settle(done)
 
     def _settle_rest(self) -> None:
@@ -176,17 +185,16 @@ class _Batch:
             done, _ = wait(self.in_flight)
             self._settle(done)
         try:
-            for job in self.waiting:
-                leases.release(job.lease)
+            leases.release_all([job.lease for job in self.queue.drain()])
         except AWAY:
             logger.warning("Leases could not be given back; they run out by themselves.")
-        self.waiting.clear()
+        self.slots.give_up()
 
     def _settle(self, done: Iterable[Future[tuple[Renewed, TokenResponse]]]) -> None:
         away: DatabaseAway | None = None
         for future in done:
             job = self.in_flight.pop(future)
-            self.calls_by_host[job.parties.host] -= 1
+            self.queue.done(job)
             try:
                 applied = settle(job, future.result, self.clock, self.patience, actor=WORKER, rng=self.rng)
             except DatabaseAway as error:

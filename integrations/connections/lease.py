@@ -7,6 +7,7 @@ A lease outlives any call (60 s against the door's 20 s). One that ran out witho
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -74,6 +75,18 @@ def release(lease: Lease, *, due_at: datetime | None = None) -> bool:
         changes["refresh_due_at"] = due_at
     held = TokenSchedule.objects.filter(pk=lease.connection_id, lease_id=lease.lease_id)
     return bool(held.update(**changes))
+
+
+def release_all(leases: Iterable[Lease], *, due_at: datetime | None = None) -> int:
+    """Give several leases back in one statement; how many were still ours."""
+    held = {lease.connection_id: lease.lease_id for lease in leases}
+    if not held:
+        return 0
+    changes: dict[str, datetime | None] = {"lease_id": None, "lease_until": None}
+    if due_at is not None:
+        changes["refresh_due_at"] = due_at
+    # Each claim has a lease id of its own: a row with one of these is held by the lease that is given back.
+    return TokenSchedule.objects.filter(pk__in=list(held), lease_id__in=set(held.values())).update(**changes)
 
 
 def _free(now: datetime) -> Q:

@@ -1,5 +1,6 @@
 """Tables of the integrations app, one module each."""
 
+from integrations.models.call_share import CallShare
 from integrations.models.client_key import ClientKey, ClientKeyAlgorithm
 from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection, ConnectionState, ConnectionStatus
@@ -11,6 +12,7 @@ from integrations.models.provider_pause import ProviderPause
 from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
 
 __all__ = [
+    "CallShare",
     "ClientKey",
     "ClientKeyAlgorithm",
     "ConnectLink",

@@ -199,6 +199,7 @@ class ProviderSpec:
     account_id_field: str = "sub"
     refresh_margin_seconds: int | None = None
     refuses_early_refresh: bool = False  # due when the token expires, not before
+    max_concurrent_refreshes: int | None = None  # calls at once to its host, over all workers; None: the usual 64
     credential: CredentialKind = CredentialKind.CLIENT_SECRET
     resource: str = ""  # an MCP server's URL: endpoints are discovered and a client is registered for each workspace
     brand_icon: str = ""  # name of a symbol in static/vendor/simple-icons/sprite.svg
