@@ -72,6 +72,7 @@ class Renewed:
     requested_scopes: list[str] | None
     granted_scopes: list[str] | None
     duration_ms: int = 0
+    label: str = ""  # the connection's name in the audit event
 
 
 def call(job: Job, clock: Clock) -> tuple[Renewed, TokenResponse]:
@@ -141,4 +142,5 @@ def _renewed(job: Job, answer: TokenResponse, requested_at: datetime, duration_m
         requested_scopes=requested if service else None,
         granted_scopes=granted,
         duration_ms=duration_ms,
+        label=str(job.connection),
     )

@@ -9,7 +9,7 @@ from integrations.models.notice import Notice, NoticeKind
 from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
 from integrations.models.provider_pause import ProviderPause
-from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
+from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, sealed_tokens, store_tokens
 
 __all__ = [
     "CallShare",
@@ -32,5 +32,6 @@ __all__ = [
     "Token",
     "TokenSchedule",
     "TokenSecrets",
+    "sealed_tokens",
     "store_tokens",
 ]
