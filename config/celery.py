@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging, worker_shutting_down
 
 from config import embedded_broker
 from config.supervisor.lifeline import watch_lifeline
@@ -31,3 +31,11 @@ def keep_our_logging(**_kwargs: Any) -> None:
 def stop_with_our_supervisor(**_kwargs: Any) -> None:
     """A worker or beat of `manage.py up` stops when that is gone, however it went."""
     watch_lifeline()
+
+
+@worker_shutting_down.connect
+def stop_claiming(**_kwargs: Any) -> None:
+    """On SIGTERM a batch finishes the calls under way, stores them, and gives the rest back."""
+    from integrations.connections.stopping import THIS_PROCESS  # not before Django is set up
+
+    THIS_PROCESS.begin()

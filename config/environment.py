@@ -99,10 +99,13 @@ def database_pool(size: int) -> dict[str, Any]:
     A connection that lives with its thread (CONN_MAX_AGE) does not fit here: a web process has up to 256 threads, and
     PostgreSQL takes a hundred connections. The pool hands them out for a request or a task, checks each one first, so
     that a restart of PostgreSQL costs nobody an error, and costs microseconds where opening one costs milliseconds.
+
+    `reconnect_timeout`: the pool's tries to connect double their distance, by default for five minutes, and nobody gets
+    a connection meanwhile. After an outage, answers must be stored within seconds (lease.GRACE).
     """
     if size < 1:
         return {"CONN_MAX_AGE": 0}
-    pool = {"min_size": 1, "max_size": size, "timeout": 10, "max_idle": 300, "name": "grantry"}
+    pool = {"min_size": 1, "max_size": size, "timeout": 5, "max_idle": 300, "name": "grantry", "reconnect_timeout": 2}
     return {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True, "OPTIONS": {"pool": pool}}
 
 

@@ -22,6 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from integrations.connections import spool
 from integrations.crypto import SealError, open_sealed, seal
 from integrations.models import Connection, PendingAuthorization, Token, TokenSchedule
 from workspaces.models import Workspace
@@ -192,6 +193,12 @@ class DatabaseCollector(Collector):
         pending = PendingAuthorization.objects.filter(expires_at__gt=now).count()
         yield _gauge("grantry_authorizations_pending", "Authorizations that wait for a person.", pending)
         yield _gauge("grantry_workspaces", "Workspaces.", Workspace.objects.count())
+        kept = GaugeMetricFamily(
+            "grantry_spooled_answers", "Answers under var/ of this process that wait for the database.", labels=["state"]
+        )
+        for state, count in zip(("waiting", "stuck"), spool.count(), strict=True):
+            kept.add_metric([state], count)
+        yield kept
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

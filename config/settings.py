@@ -136,7 +136,9 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     }
 elif _database["ENGINE"] == "django.db.backends.postgresql":
     _pooled = database_pool(env.int("DATABASE_POOL_SIZE", default=16))
-    _options = {"connect_timeout": 5, **_database.get("OPTIONS", {}), **_pooled.pop("OPTIONS", {})}
+    # A server that vanished without a word is given up after seconds, not after TCP's quarter of an hour.
+    _vanished = {"tcp_user_timeout": 15_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2}
+    _options = {"connect_timeout": 5, **_vanished, **_database.get("OPTIONS", {}), **_pooled.pop("OPTIONS", {})}
     _database.update(_pooled, OPTIONS=_options)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

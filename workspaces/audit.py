@@ -54,6 +54,7 @@ class AuditAction(StrEnum):
     CONNECTION_CHANGED = "connection:changed"
     CONNECTION_REFRESHED = "connection:refreshed"
     CONNECTION_REFRESH_FAILED = "connection:refresh_failed"
+    CONNECTION_REFRESH_INTERRUPTED = "connection:refresh_interrupted"
     CONNECTION_RECONNECT_REQUIRED = "connection:reconnect_required"
     CONNECTION_DISCONNECTED = "connection:disconnected"
     CONNECTION_DELETED = "connection:deleted"

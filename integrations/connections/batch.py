@@ -16,16 +16,19 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 from integrations.clock import Clock, start_clock
-from integrations.connections import applying, preparing, renewal, schedule, spool
 from integrations.connections import lease as leases
+from integrations.connections import lost, preparing, renewal, schedule, spool
 from integrations.connections.call_queue import CallQueue
 from integrations.connections.call_slots import CallSlots
 from integrations.connections.commits import AWAY, DatabaseAway, Patience
+from integrations.connections.holders import Holder
 from integrations.connections.parties import type_Specs
 from integrations.connections.renewal import Applied, Held, Job, Renewed
-from integrations.connections.settling import settle
+from integrations.connections.settling import settle, store_kept
+from integrations.connections.stopping import THIS_PROCESS, Stopping
 from integrations.models import Connection
 from integrations.oauth.errors import OAuthError
 from integrations.oauth.token_response import TokenResponse
@@ -42,8 +45,10 @@ PUT_BACK_SLOW_SECONDS = (1.0, 10.0)
 AFTER_OUTAGE_SECONDS = 10.0
 # While calls are under way: how often to look for what has become due meanwhile.
 CLAIM_AGAIN_SECONDS = 2.0
-LOOK_UP_SECONDS = 0.5
 WAIT_FOR_SLOT_SECONDS = 0.1
+WAIT_FOR_GRACE_SECONDS = leases.GRACE.total_seconds() + 1
+# How soon a batch whose calls take long notices that it is to stop, or that others want a share of its calls.
+LOOK_UP_SECONDS = 0.5
 
 
 @dataclass
@@ -69,17 +74,21 @@ def refresh_due(
     *,
     once: bool = False,
     patience: Patience | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] | None = None,
     rng: random.Random = schedule.SYSTEM_RANDOM,
+    stopping: Stopping = THIS_PROCESS,
 ) -> RefreshSummary:
     """Claim and renew until nothing is due; with `once` a single claim of at most `limit` rows.
 
-    Answers of an earlier outage are stored first. Raises DatabaseAway when the database does not come back: answers
+    Answers of an earlier outage are stored first. When the process is to stop, calls under way are finished and stored
+    and nothing else is begun. Raises DatabaseAway when the database does not come back: answers
     that arrived by then are kept in files.
     """
-    batch = _Batch(limit, start_clock(now), patience or Patience(sleep=sleep), sleep, rng)
-    batch.summary.drained = spool.drain(batch.store_kept)
-    batch.run(once=once)
+    with Holder() as holder:
+        patience = patience or Patience(sleep=sleep, stopping=stopping)
+        batch = _Batch(limit, start_clock(now), patience, sleep or stopping.sleep, rng, holder, stopping)
+        batch.look_after_lost()
+        batch.run(once=once)
     return batch.summary
 
 
@@ -92,6 +101,8 @@ class _Batch:
     patience: Patience
     sleep: Callable[[float], None]
     rng: random.Random
+    holder: Holder
+    stopping: Stopping
     summary: RefreshSummary = field(default_factory=RefreshSummary)
     in_flight: dict[Future[tuple[Renewed, TokenResponse]], Job] = field(default_factory=dict)
 
@@ -99,35 +110,53 @@ class _Batch:
         self.slots = CallSlots(self.clock)
         self.queue = CallQueue(self.slots, CALLS_AT_ONCE)
         self.claimed_at = float("-inf")
+        self.patience.meanwhile = self._keep_arrived
+        self.looked_at: datetime | None = None
+        self.leases_wait = False  # some ran out, and wait for their grace
+        self.kept: set[UUID] = set()  # connections whose answers are in the spool too
 
     def run(self, *, once: bool) -> None:
         more = True
         try:
             while True:
+                if self.stopping:
+                    more = False
+                    self._give_back_waiting()
                 if more and self.queue.busy <= self.limit // 2:
                     more = self._claim() and not once
                 self._send()
                 if self.in_flight:
                     self._settle_some()
-                    more = more or (not once and time.monotonic() - self.claimed_at >= CLAIM_AGAIN_SECONDS)
+                    again = not once and time.monotonic() - self.claimed_at >= CLAIM_AGAIN_SECONDS
+                    more = more or again
                 elif len(self.queue):
                     self.sleep(WAIT_FOR_SLOT_SECONDS)  # other processes have them all
                 elif not more:
-                    return
+                    if once or self.stopping or not self.leases_wait:
+                        return
+                    more, self.leases_wait = True, False
+                    self.sleep(WAIT_FOR_GRACE_SECONDS)
         finally:
             # Whatever ends the run, an answer that is on its way is worth keeping.
             self._settle_rest()
 
-    def store_kept(self, renewed: Renewed) -> None:
-        self.patience.commit(partial(applying.apply_renewal, renewed, now=self.clock.now(), actor=WORKER))
+    def look_after_lost(self) -> None:
+        """Store what the spool has, free what the dead had, and see what ran out; every few seconds is enough."""
+        now = self.looked_at = self.clock.now()
+        drained, waiting = lost.look_after_lost(now, partial(store_kept, clock=self.clock, patience=self.patience))
+        self.summary.drained += drained
+        self.leases_wait = self.leases_wait or waiting > 0
 
     def _claim(self) -> bool:
         if self.patience.was_tried:
             # Other workers' pending commits must land before anybody takes their rows again.
             self.patience.was_tried = False
             self.sleep(AFTER_OUTAGE_SECONDS)
+            self.looked_at = None
         now, self.claimed_at = self.clock.now(), time.monotonic()
-        claimed = leases.claim_due(self.limit, now)
+        if self.looked_at is None or now >= self.looked_at + leases.GRACE:
+            self.look_after_lost()
+        claimed = leases.claim_due(self.limit, now, self.holder)
         self.summary.claimed += len(claimed)
         if not claimed:
             return False
@@ -184,11 +213,23 @@ class _Batch:
         if self.in_flight:
             done, _ = wait(self.in_flight)
             self._settle(done)
+        self._give_back_waiting()
+        self.slots.give_up()
+
+    def _give_back_waiting(self) -> None:
         try:
             leases.release_all([job.lease for job in self.queue.drain()])
         except AWAY:
-            logger.warning("Leases could not be given back; they run out by themselves.")
-        self.slots.give_up()
+            self.holder.leaves_leases = True
+            logger.warning("Leases could not be given back; whoever looks next frees them.")
+
+    def _keep_arrived(self) -> None:
+        """While one commit waits for the database, the answers that arrived meanwhile go into the spool."""
+        for future, job in self.in_flight.items():
+            if not future.done() or future.exception() is not None:
+                continue
+            if spool.Kept(future.result()[0]).put():
+                self.kept.add(job.connection.pk)
 
     def _settle(self, done: Iterable[Future[tuple[Renewed, TokenResponse]]]) -> None:
         away: DatabaseAway | None = None
@@ -205,8 +246,11 @@ class _Batch:
                 continue
             except Exception:
                 logger.exception("The renewal of connection %s could not be settled.", job.connection.pk)
+                self.holder.leaves_leases = True
                 self.summary.failed += 1
                 continue
+            if job.connection.pk in self.kept:
+                spool.forget(future.result()[0])
             if applied == Applied.STORED:
                 self.summary.renewed += 1
             else:

@@ -9,12 +9,15 @@ from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+from integrations.connections.stopping import THIS_PROCESS, Stopping
+
 logger = logging.getLogger(__name__)
 
 AWAY = (OperationalError, InterfaceError)
 PATIENCE_SECONDS = 300.0
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+# Short: once the database is back, answers have lease.GRACE to land before others take their rows.
+LONGEST_PAUSE_SECONDS = 2.0
 
 type_Result = TypeVar("type_Result")
 
@@ -35,45 +38,57 @@ def give_back_connection() -> None:
 class Patience:
     """How long commits are tried again while the database is away: one budget for all of a batch.
 
-    Every success gives the whole budget back, so that only an outage in one piece uses it up.
+    Every success gives the whole budget back, so that only an outage in one piece uses it up. A process that was asked
+    to stop has none. `meanwhile` is called before each wait: for what else must not be lost.
     """
 
     def __init__(
         self,
         seconds: float = PATIENCE_SECONDS,
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        stopping: Stopping = THIS_PROCESS,
     ) -> None:
         self.was_tried = False  # the database was away at least once
+        self.meanwhile: Callable[[], None] = lambda: None
         self._seconds = seconds
-        self._sleep = sleep
+        self._sleep = sleep or stopping.sleep
         self._monotonic = monotonic
+        self._stopping = stopping
         self._lost_at: float | None = None
 
-    def commit(self, work: Callable[[], type_Result]) -> type_Result:
+    def commit(self, work: Callable[[], type_Result], *, keep: Callable[[], bool] | None = None) -> type_Result:
         """Run `work`, which commits one transaction, until it succeeds. Raises DatabaseAway when patience ends.
 
-        `work` may have committed although its confirmation was lost: it has to recognise its own outcome.
+        `work` may have committed although its confirmation was lost: it has to recognise its own outcome. `keep` puts
+        what would be committed into a safe place, and says whether it is there: patience does not end before.
         """
         pause = FIRST_PAUSE_SECONDS
         while True:
+            if self._stopping and self._lost_at is not None and (keep is None or keep()):
+                raise DatabaseAway("The database is away, and the process is to stop.")
             try:
                 result = work()
             except AWAY as error:
-                self._give_up_or_wait(error, pause)
+                is_kept = keep is None or keep()
+                self._give_up_or_wait(error, pause, is_kept)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             else:
                 self._lost_at = None
                 return result
 
-    def _give_up_or_wait(self, error: Exception, pause: float) -> None:
+    def _give_up_or_wait(self, error: Exception, pause: float, is_kept: bool) -> None:
         self.was_tried = True
         now = self._monotonic()
         if self._lost_at is None:
             self._lost_at = now
             logger.warning("The database is away; the answer is kept in memory: %s", type(error).__name__)
-        if now - self._lost_at >= self._seconds:
-            raise DatabaseAway(f"The database was away for {self._seconds:.0f} seconds.") from error
         give_back_connection()
-        self._sleep(pause)
+        self.meanwhile()
+        if is_kept and (self._stopping or now - self._lost_at >= self._seconds):
+            raise DatabaseAway(f"The database was away for {now - self._lost_at:.0f} seconds.") from error
+        if self._stopping:
+            time.sleep(FIRST_PAUSE_SECONDS)  # nowhere to put it: memory is all there is, until we are killed
+        else:
+            self._sleep(pause)

@@ -31,6 +31,8 @@ NOT_CONNECTED = "not_connected"
 RECONNECT_REQUIRED = "reconnect_required"
 MISCONFIGURED = "misconfigured"
 TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"
+OUTCOME_UNKNOWN = "refresh_outcome_unknown"
+PROVIDER_OUTAGE = "provider_outage"
 
 
 class FlowRefused(Exception):
@@ -176,6 +178,15 @@ _OURS: dict[str, tuple[str, str]] = {
         "Refresh the connection; if that does not help, reconnect with OAuth.",
     ),
     "reconnect_required": ("A person has to consent again.", "Reconnect with OAuth."),
+    OUTCOME_UNKNOWN: (
+        "A worker was stopped between asking for a new token and storing it. The provider may have issued one that "
+        "nobody has, and it no longer accepts the one before.",
+        "Reconnect with OAuth.",
+    ),
+    PROVIDER_OUTAGE: (
+        "The provider has not been answering, for several connections in a row.",
+        "Nothing needs to be done: one connection at a time tries whether it is back, and the others follow.",
+    ),
     "required_by_operator": ("An operator asked for a new consent.", "Reconnect with OAuth."),
     "endpoint_changed": (
         "The provider's endpoints were changed, so its credentials were cleared.",

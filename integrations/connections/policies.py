@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import F
 
 from integrations.connections import schedule
-from integrations.connections.errors import message_of
+from integrations.connections.errors import OUTCOME_UNKNOWN, message_of
 from integrations.connections.lease import Lease, release
 from integrations.models import (
     Connection,
@@ -38,6 +38,7 @@ from integrations.oauth.errors import (
     ClientRefused,
     ConfigurationRefused,
     DeadGrant,
+    InteractionRequired,
     OAuthError,
     Throttled,
     UnknownRefusal,
@@ -89,6 +90,13 @@ def judge(
     if (pause := pause_of(error)) is not None:
         return Verdict(ConnectionState.DEGRADED, schedule.after_pause(now + pause, rng))
     return Verdict(ConnectionState.DEGRADED, now + schedule.backoff(attempts, rng))
+
+
+def as_known(error: OAuthError, *, outcome_unknown: bool) -> OAuthError:
+    """The same error, told as what it is: a grant that died after an interrupted renewal most likely died of that."""
+    if not outcome_unknown or not isinstance(error, DeadGrant) or isinstance(error, InteractionRequired):
+        return error
+    return DeadGrant(OUTCOME_UNKNOWN, error.description, error.uri, status=error.status)
 
 
 def pause_of(error: OAuthError) -> timedelta | None:

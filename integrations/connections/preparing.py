@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 
 from integrations.connections import schedule
 from integrations.connections.choices import ChosenScopes
-from integrations.connections.errors import message_of, sentence
+from integrations.connections.errors import OUTCOME_UNKNOWN, message_of, sentence
 from integrations.connections.lease import Lease, release
 from integrations.connections.parties import Parties, parties_of, type_Specs
 from integrations.connections.policies import apply_failure
@@ -30,6 +31,8 @@ from integrations.models import (
     TokenSchedule,
 )
 from integrations.oauth.errors import ConfigurationRefused
+from workspaces.audit import WORKER, AuditAction, record
+from workspaces.models import AuditResult
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +85,10 @@ def prepare(
         return held
     if not forced and (held := _hold_for_refused_client(connection, lease, now)):
         return held
-    scopes = _scopes(connection, parties)
-    return Job(lease, connection, parties, token.version, scopes, secrets)
+    if lease.outcome_unknown and token.has_refresh_token:
+        _note_unknown_outcome(connection, token.version)
+    unknown = connection.schedule.unknown_version == token.version
+    return Job(lease, connection, parties, token.version, _scopes(connection, parties), secrets, unknown)
 
 
 def why_not_renewable(connection: Connection) -> str | None:
@@ -103,6 +108,27 @@ def seconds_until(moment: datetime, now: datetime) -> int:
     return max(1, -int(-(moment - now).total_seconds() // 1))
 
 
+def _note_unknown_outcome(connection: Connection, version: int) -> None:
+    """Whoever had the lease was stopped without an outcome: the provider may have renewed this very token.
+
+    Noted by the token's version, so that the note ends by itself with the next token.
+    """
+    row = connection.schedule
+    if row.unknown_version == version:
+        return
+    row.unknown_version = version
+    with transaction.atomic():
+        TokenSchedule.objects.filter(pk=connection.pk).update(unknown_version=version)
+        record(
+            connection.workspace_id,
+            AuditAction.CONNECTION_REFRESH_INTERRUPTED,
+            WORKER,
+            target=connection,
+            result=AuditResult.FAILED,
+            detail={"code": OUTCOME_UNKNOWN},
+        )
+
+
 def _stop(lease: Lease, code: str) -> Held:
     """Give the lease back; nothing happens by itself any more."""
     held = TokenSchedule.objects.filter(pk=lease.connection_id, lease_id=lease.lease_id)
@@ -114,7 +140,7 @@ def _hold(
     connection: Connection, lease: Lease, code: str, not_before: datetime, retry_after: int | None = None
 ) -> Held:
     """Give the lease back; the schedule may only move later, and is not made where there is none."""
-    scheduled = connection.schedule.refresh_due_at
+    scheduled = lease.due_without_it(connection.schedule)
     release(lease, due_at=None if scheduled is None else max(scheduled, not_before))
     return Held(code, sentence(code), retry_after)
 

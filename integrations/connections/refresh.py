@@ -11,9 +11,10 @@ from uuid import UUID
 
 from integrations.clock import Clock, start_clock
 from integrations.connections import lease as leases
-from integrations.connections import preparing, renewal
+from integrations.connections import lost, preparing, renewal
 from integrations.connections.commits import Patience, give_back_connection
 from integrations.connections.errors import message_of, sentence
+from integrations.connections.holders import Holder
 from integrations.connections.renewal import Applied, Held
 from integrations.connections.settling import settle
 from integrations.connections.single_flight import SingleFlight
@@ -82,9 +83,11 @@ def _refresh_now(
     while True:
         if waited_for_other and _version(connection_id) != seen_version:
             return _outcome(connection_id, True)
-        lease = leases.claim_one(connection_id, clock.now())
-        if lease is not None:
-            return _refresh_leased(lease, forced, actor, clock, seen_version)
+        with Holder() as holder:
+            lease = leases.claim_one(connection_id, clock.now(), holder)
+            if lease is not None:
+                return _refresh_leased(lease, forced, actor, clock, seen_version)
+        lost.look_at_one(connection_id, clock.now())
         if not TokenSchedule.objects.filter(pk=connection_id).exists():
             return _outcome(connection_id, False, "nothing_to_refresh")
         if time.monotonic() >= give_up_at:
@@ -123,12 +126,12 @@ def _refresh_leased(
 
 def _held_by_backoff(connection: Connection, lease: leases.Lease, now: datetime) -> Held | None:
     """Renewals on read obey the backoff that a failure has set; the schedule keeps its time."""
-    row = connection.schedule
-    if not row.attempts or row.refresh_due_at is None or row.refresh_due_at <= now:
+    due_at = lease.due_without_it(connection.schedule)
+    if not connection.schedule.attempts or due_at is None or due_at <= now:
         return None
     leases.release(lease)
     code = connection.last_error_code or "temporarily_unavailable"
-    return Held(code, sentence(code), preparing.seconds_until(row.refresh_due_at, now))
+    return Held(code, sentence(code), preparing.seconds_until(due_at, now))
 
 
 def _from_held(connection_id: UUID, held: Held) -> RefreshOutcome:

@@ -36,6 +36,7 @@ class Job:
     version: int
     scopes: tuple[str, ...]
     secrets: TokenSecrets = field(repr=False)
+    outcome_unknown: bool = False  # whoever renewed this very token before was stopped, and may have used it up
 
     @property
     def integration(self) -> Integration:
@@ -73,6 +74,7 @@ class Renewed:
     granted_scopes: list[str] | None
     duration_ms: int = 0
     label: str = ""  # the connection's name in the audit event
+    integration_id: UUID | None = None  # None in files of earlier releases
 
 
 def call(job: Job, clock: Clock) -> tuple[Renewed, TokenResponse]:
@@ -143,4 +145,5 @@ def _renewed(job: Job, answer: TokenResponse, requested_at: datetime, duration_m
         granted_scopes=granted,
         duration_ms=duration_ms,
         label=str(job.connection),
+        integration_id=job.integration.pk,
     )

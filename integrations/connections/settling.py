@@ -11,11 +11,13 @@ from integrations.clock import Clock
 from integrations.connections import applying, policies, schedule, spool
 from integrations.connections import lease as leases
 from integrations.connections.commits import DatabaseAway, Patience, give_back_connection
+from integrations.connections.parties import parties_of
 from integrations.connections.renewal import Applied, Job, Renewed
-from integrations.oauth.errors import OAuthError
+from integrations.connections.revocation import revoke_secrets
+from integrations.models import Connection, Integration
+from integrations.oauth.errors import ConfigurationRefused, OAuthError
 from integrations.oauth.token_response import TokenResponse
-from integrations.outbound import client as outbound
-from workspaces.audit import Actor
+from workspaces.audit import WORKER, Actor
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,8 @@ def settle(
     """
     try:
         renewed, answer = result()
-    except OAuthError as error:
+    except OAuthError as told:
+        error = policies.as_known(told, outcome_unknown=job.outcome_unknown)
         fail = partial(
             policies.apply_failure,
             job.connection,
@@ -50,7 +53,7 @@ def settle(
             rng=rng,
         )
         if patience.commit(fail):
-            raise
+            raise error from told
         return Applied.SUPERSEDED
     applied = _store(renewed, clock, patience, actor)
     if applied == Applied.STORED:
@@ -64,23 +67,55 @@ def settle(
 
 
 def _store(renewed: Renewed, clock: Clock, patience: Patience, actor: Actor) -> Applied:
+    """Commit an answer. While the database is away it is in the spool too, so that no kill can cost it."""
+    kept = spool.Kept(renewed)
     try:
-        return patience.commit(partial(applying.apply_renewal, renewed, now=clock.now(), actor=actor))
+        store = partial(applying.apply_renewal, renewed, now=clock.now(), actor=actor)
+        applied = patience.commit(store, keep=kept.put)
     except DatabaseAway:
-        spool.put(renewed)
         raise
     except Exception:
         # Nobody foresaw this one; the token must survive it all the same.
-        spool.put(renewed)
+        kept.put()
         raise
+    kept.forget()
+    return applied
+
+
+def store_kept(renewed: Renewed, clock: Clock, patience: Patience) -> Applied:
+    """Commit an answer from the spool; one whose connection is gone meanwhile is revoked. Raises DatabaseAway."""
+    applied = patience.commit(partial(applying.apply_renewal, renewed, now=clock.now(), actor=WORKER))
+    if applied == Applied.GONE:
+        _revoke_kept(renewed)
+    return applied
 
 
 def _revoke_late_answer(job: Job, renewed: Renewed) -> None:
     """The connection was disconnected or deleted during the call: the token that came after must not live on."""
     logger.info("Connection %s is gone; the token issued meanwhile is revoked.", job.connection.pk)
     give_back_connection()
-    http, secrets = outbound.session(outbound.TOKEN), renewed.issued.secrets
-    provider, server, client = job.parties.provider, job.parties.server, job.parties.client
-    if secrets.refresh_token:
-        provider.revoke(http, server, client, token=secrets.refresh_token, token_type_hint="refresh_token")  # noqa: S106 (a name, not a token)
-    provider.revoke(http, server, client, token=secrets.access_token, token_type_hint="access_token")  # noqa: S106 (a name, not a token)
+    revoke_secrets(job.parties, renewed.issued.secrets)
+
+
+def _revoke_kept(renewed: Renewed) -> None:
+    connection = Connection.objects.select_related("workspace", "integration").filter(pk=renewed.connection_id).first()
+    integration = connection.integration if connection is not None else _integration_of(renewed)
+    if integration is None:
+        logger.warning(
+            "Connection %s is gone with its client; its last token cannot be revoked.", renewed.connection_id
+        )
+        return
+    try:
+        # A deleted connection took its own parameters along.
+        parties = parties_of(integration, connection, parameters=None if connection is not None else {})
+    except ConfigurationRefused as error:
+        logger.warning("The last token of %s cannot be revoked: %s", renewed.connection_id, error.code)
+        return
+    logger.info("Connection %s is gone; the token that was kept for it is revoked.", renewed.connection_id)
+    give_back_connection()
+    revoke_secrets(parties, renewed.issued.secrets)
+
+
+def _integration_of(renewed: Renewed) -> Integration | None:
+    rows = Integration.objects.select_related("workspace").filter(workspace_id=renewed.workspace_id)
+    return rows.filter(pk=renewed.integration_id).first()

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.utils import timezone
-
+from integrations.clock import shared_now
 from integrations.connections.commits import DatabaseAway
 from integrations.connections.errors import (
     MISCONFIGURED,
@@ -58,7 +57,7 @@ def usable_token(
     A valid token that cannot be renewed is served with a warning. Raises TokenUnavailable. Readers of a token that
     lives long enough never wait; others wait for one renewal, without a database connection.
     """
-    moment = now or timezone.now()
+    moment = now or shared_now()
     token = _token_of(connection, moment)
     warning = None
     if not _lives(token, min_ttl, moment):
@@ -124,7 +123,7 @@ def _renewed(
     except Connection.DoesNotExist as error:
         raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED)) from error
     renewed = getattr(outcome.connection, "token", None)
-    moment = now or timezone.now()
+    moment = now or shared_now()
     if renewed is None:
         raise TokenUnavailable(NOT_CONNECTED, sentence(NOT_CONNECTED))
     if renewed.is_expired(moment):

@@ -126,6 +126,10 @@ class TokenSchedule(models.Model):
     refresh_due_at = models.DateTimeField(null=True)  # null: nothing to renew, or a person is needed
     lease_id = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
+    # When somebody saw that the lease had run out; counts only after `lease_until` (see connections.lost).
+    suspected_at = models.DateTimeField(null=True)
+    # The token's version of which nobody knows whether it was renewed: whoever was renewing it was stopped.
+    unknown_version = models.PositiveIntegerField(null=True)
     attempts = models.PositiveIntegerField(default=0)  # failures in a row, for the backoff
     last_attempt_at = models.DateTimeField(null=True)
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
+from integrations.clock import database_now
 from integrations.models import ConnectionState, GrantType, Integration, TokenSchedule
 from integrations.oauth.scopes import ordered_union
 from integrations.providers.base import ClientAuth, ProviderSpec
@@ -156,7 +156,7 @@ def save_integration(
             create_key(integration, actor=actor)
             changed.append("client_key")
         if {"client_id", "client_secret", "client_key", "token_endpoint_auth_method", "parameters"} & set(changed):
-            resume(integration, now=timezone.now())
+            resume(integration, now=database_now())
     return integration
 
 

@@ -38,7 +38,7 @@ class Ticking:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.clock = Clock(NOW, elapsed_seconds=lambda: self.seconds)
+        self.clock = Clock(NOW, elapsed=lambda: self.seconds)
 
     def process(self) -> CallSlots:
         return CallSlots(self.clock, monotonic=lambda: self.seconds)

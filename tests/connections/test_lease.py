@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection as database
 
-from integrations.connections.lease import GRACE, LEASE, claim_due, claim_one, due, release
+from integrations.connections.lease import LEASE, claim_due, claim_one, due, release
 from integrations.models import GrantType, TokenSchedule
 from tests.connections.conftest import NOW
 from tests.factories import make_connection, make_integration, make_workspace
@@ -43,15 +43,11 @@ def test_what_is_not_due_or_never_due_is_left(workspace: Workspace) -> None:
     assert claim_due(10, NOW) == []
 
 
-def test_a_lease_without_outcome_is_claimed_again_after_its_end_and_grace(workspace: Workspace) -> None:
+def test_a_lease_that_ran_out_is_not_taken_for_that_alone(workspace: Workspace) -> None:
     make_due(workspace, 1)
     [lease] = claim_due(1, NOW)
-    assert claim_due(1, NOW + LEASE + GRACE) == []
     assert claim_one(lease.connection_id, NOW + LEASE) is None
-    [again] = claim_due(1, NOW + LEASE + GRACE + timedelta(seconds=1))
-    assert again.lease_id != lease.lease_id
-    assert not release(lease)
-    assert release(again)
+    assert claim_due(1, NOW + timedelta(days=1)) == []
 
 
 def test_a_call_is_not_sent_when_the_lease_could_end_before_the_answer(workspace: Workspace) -> None:
@@ -68,6 +64,36 @@ def test_one_connection_can_be_claimed_before_it_is_due(workspace: Workspace) ->
     assert claim_one(connection.pk, NOW) is None
     release(lease)
     assert claim_one(connection.pk, NOW) is not None
+
+
+@pytest.mark.parametrize("due_in", [None, timedelta(hours=1), timedelta(seconds=5)])
+def test_a_leased_row_is_found_among_the_due_and_a_released_one_keeps_its_time(
+    workspace: Workspace, due_in: timedelta | None
+) -> None:
+    due_at = None if due_in is None else NOW + due_in
+    connection = make_connection(make_integration(workspace), issued_at=NOW)
+    row = TokenSchedule.objects.filter(pk=connection.pk)
+    row.update(refresh_due_at=due_at)
+    lease = claim_one(connection.pk, NOW)
+    assert lease is not None
+    leased = row.get()
+    assert leased.refresh_due_at is not None
+    assert leased.lease_until is not None
+    assert leased.refresh_due_at <= leased.lease_until
+    assert lease.due_without_it(leased) == due_at
+    assert release(lease)
+    assert row.get().refresh_due_at == due_at
+
+
+def test_a_due_time_that_somebody_else_set_meanwhile_stays(workspace: Workspace) -> None:
+    connection = make_connection(make_integration(workspace), issued_at=NOW)
+    lease = claim_one(connection.pk, NOW)
+    assert lease is not None
+    row = TokenSchedule.objects.filter(pk=connection.pk)
+    row.update(refresh_due_at=NOW)
+    assert lease.due_without_it(row.get()) == NOW
+    release(lease)
+    assert row.get().refresh_due_at == NOW
 
 
 @pytest.mark.django_db(transaction=True)

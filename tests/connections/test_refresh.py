@@ -509,6 +509,7 @@ def test_a_kept_answer_is_void_when_a_person_reconnected_meanwhile(
             refresh_due(now=NOW, patience=time.patience(1), sleep=time.sleep)
     person = IssuedToken(TokenSecrets("person", "person"), NOW, NOW + timedelta(hours=1))
     store_tokens(connection.pk, connection.workspace_id, connection.token.version, person)
+    TokenSchedule.objects.update(lease_id=None, lease_until=None, refresh_due_at=NOW + timedelta(minutes=48))
     assert run().drained == 1
     assert again(connection).token.open().access_token == "person"
     assert list(spool.folder().iterdir()) == []

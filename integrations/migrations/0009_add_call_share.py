@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('integrations', '0007_add_notice'),
+        ('integrations', '0008_lost_leases'),
     ]
 
     operations = [
