@@ -17,6 +17,7 @@ from integrations.connections import sweep as sweeping
 from integrations.connections.commits import DatabaseAway
 from integrations.models import Connection
 from integrations.wake import REFRESH_DUE
+from workspaces.audit_retention import delete_old_events
 
 logger = logging.getLogger(__name__)
 
@@ -73,3 +74,4 @@ def refresh_connection(connection_id: str) -> None:
 def sweep() -> None:
     """Delete rows whose time is over."""
     sweeping.sweep()
+    delete_old_events()
