@@ -26,8 +26,8 @@ def million() -> Iterator[Million]:
         yield made
 
 
-@pytest.fixture
-def on_postgresql(db: None) -> None:
+@pytest.fixture(scope="session")
+def on_postgresql() -> None:
     """For benchmarks whose target speaks of PostgreSQL."""
     if connection.vendor != "postgresql":
         pytest.skip("measured on PostgreSQL only: set DATABASE_URL")

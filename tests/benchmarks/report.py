@@ -2,7 +2,7 @@
 
     record_result("claim", what=…, method=…, measured=7.6, unit="ms", target=at_most(10), rounds=[…])
 
-`python -m tests.benchmarks.report` writes the page anew from the files in results/.
+`python -m tests.benchmarks.report` writes the page, and the table of docs/scaling.md, anew from the files in results/.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.bar_chart import Bar, bar_chart
+from tests.benchmarks.capacity import capacity_table
+
+WORKERS = 2  # of the slow-endpoint benchmarks
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 DOCS = FOLDER.parents[1] / "docs"
-PAGE = DOCS / "performance.md"
+PAGE, SCALING = DOCS / "performance.md", DOCS / "scaling.md"
 BEGIN, END = "<!-- results: make bench writes from here -->", "<!-- to here -->"
 
 
@@ -153,10 +156,17 @@ def write_page() -> list[Path]:
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     results = [result for result in results if "measured" in result]
     plots = _draw(results)
-    text = PAGE.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{_markdown(results, plots)}\n\n{END}{after}")
-    return [PAGE, *(path for _, path in plots)]
+    _write_between_marks(PAGE, _markdown(results, plots))
+    written = [PAGE, *(path for _, path in plots)]
+    if rates := [one["product_per_second"] / WORKERS for one in results if one["name"].startswith("slow-endpoint")]:
+        _write_between_marks(SCALING, capacity_table(max(rates)))
+        written.append(SCALING)
+    return written
+
+
+def _write_between_marks(page: Path, text: str) -> None:
+    before, after = page.read_text().partition(BEGIN)[0], page.read_text().partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 def _markdown(results: list[dict[str, Any]], plots: list[tuple[str, Path]]) -> str:

@@ -28,19 +28,23 @@ START_SECONDS = 90.0
 @pytest.mark.django_db(transaction=True)
 # One host: 64 calls over both processes. Two: 128, which is 64 threads in each.
 @pytest.mark.parametrize(("hosts", "tokens"), [(1, 3000), (2, 5000)])
-def test_two_workers_and_a_slow_endpoint(start_slow_endpoint: Callable[..., str], hosts: int, tokens: int) -> None:
+def test_two_workers_and_a_slow_endpoint(
+    on_postgresql: None, start_slow_endpoint: Callable[..., str], hosts: int, tokens: int
+) -> None:
     for number in range(hosts):
         _make_due(start_slow_endpoint(LATENCY_MS), tokens // hosts, f"bench{number}")
     calls = CALLS_PER_HOST * hosts
     with running_workers(WORKERS) as workers:
         # Measured between the first and the last tenth, where all threads have work.
         _wait_until_left(tokens * 9 // 10)
+        written = _written()
         started, cpu_before = time.perf_counter(), [cpu_seconds(worker) for worker in workers]
         _wait_until_left(tokens // 2)
         threads, memory = max(map(thread_count, workers)), [memory_megabytes(worker) for worker in workers]
         _wait_until_left(tokens // 10)
         seconds = time.perf_counter() - started
         cpu = [cpu_seconds(worker) - before for worker, before in zip(workers, cpu_before, strict=True)]
+        written = {name: after - written[name] for name, after in _written().items()}
         _wait_until_left(0)
         memory += [memory_megabytes(worker) for worker in workers]
     renewed = tokens * 8 / 10
@@ -62,6 +66,7 @@ def test_two_workers_and_a_slow_endpoint(start_slow_endpoint: Callable[..., str]
         cpu_ms_per_renewal=round(sum(cpu) * 1000 / renewed, 2),
         cpu_bound_per_second=round(2 * renewed / sum(cpu)),
         cores_used_by_workers=round(sum(cpu) / seconds, 2),
+        **{f"{name}_per_renewal": round(count / renewed, 2) for name, count in written.items()},
     )
     if hosts == 2:
         rss, pss = max(memory, key=lambda pair: pair[1])
@@ -79,6 +84,19 @@ def test_two_workers_and_a_slow_endpoint(start_slow_endpoint: Callable[..., str]
             rss_megabytes=round(rss, 1),
             threads=threads,
         )
+
+
+def _written() -> dict[str, int]:
+    """What PostgreSQL has written so far: bytes of WAL, and commits in this database."""
+    if connection.vendor != "postgresql":
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint, xact_commit FROM pg_stat_database"
+            " WHERE datname = current_database()"
+        )
+        wal_bytes, commits = cursor.fetchone()
+        return {"wal_bytes": wal_bytes, "commits": commits}
 
 
 def _make_due(host: str, count: int, name: str) -> None:
