@@ -87,14 +87,16 @@ def _claim_in_one_statement(
     """Write a lease into the rows and return each one's lease before.
 
     By hand, because the ORM needs four round trips and sends each key back: three times as long. MATERIALIZED, so that
-    rows are locked once, in order, before any is changed.
+    rows are locked once, in order, before any is changed. They are found again by their place in the table (ctid),
+    which the lock keeps; one that changed just before it was locked has moved, and is left to the next claim.
     """
     table = connection.ops.quote_name(TokenSchedule._meta.db_table)
     selected, values = rows.query.sql_with_params()
+    selected = selected.replace("SELECT ", "SELECT ctid AS place, ", 1)
     statement = (
         f"WITH found AS MATERIALIZED ({selected} FOR UPDATE SKIP LOCKED)"  # noqa: S608 (no value of anybody's in it)
         f" UPDATE {table} AS claimed SET lease_id = %s, lease_until = %s FROM found"
-        " WHERE claimed.connection_id = found.connection_id RETURNING claimed.connection_id, found.lease_id"
+        " WHERE claimed.ctid = found.place RETURNING found.connection_id, found.lease_id"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [*values, lease_id, until])

@@ -21,13 +21,13 @@ from workspaces.audit import Actor
 LATENCY_MS = 150
 WORKERS = 2
 MEMORY_MEGABYTES = 150
-START_SECONDS = 90.0
+PATIENCE_SECONDS = 300.0  # of a slow machine
 
 
 @pytest.mark.benchmark
 @pytest.mark.django_db(transaction=True)
 # One host: 64 calls over both processes. Two: 128, which is 64 threads in each.
-@pytest.mark.parametrize(("hosts", "tokens"), [(1, 3000), (2, 5000)])
+@pytest.mark.parametrize(("hosts", "tokens"), [(1, 2000), (2, 4000)])
 def test_two_workers_and_a_slow_endpoint(
     on_postgresql: None, start_slow_endpoint: Callable[..., str], hosts: int, tokens: int
 ) -> None:
@@ -116,7 +116,7 @@ def _make_due(host: str, count: int, name: str) -> None:
 
 def _wait_until_left(count: int) -> None:
     """Wait until so few tokens are due still."""
-    end = time.monotonic() + START_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while TokenSchedule.objects.filter(refresh_due_at__lte=timezone.now()).count() > count:
         assert time.monotonic() < end, f"too slow on {connection.vendor}"
         time.sleep(0.05)
