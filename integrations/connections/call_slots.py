@@ -92,6 +92,7 @@ class CallSlots:
         self._counts: dict[str, _Count] = {}
         self._send_until: datetime | None = None
         self._asked_at = float("-inf")
+        self._was_away = False
         self._reserved = False
 
     def expect(self, lane: Lane, calls: int = 1) -> None:
@@ -130,8 +131,9 @@ class CallSlots:
         except AWAY as error:
             logger.warning("No calls can be reserved while the database is away: %s", type(error).__name__)
             give_back_connection()
+            self._was_away = True
             return
-        self._reserved = True
+        self._reserved, self._was_away = True, False
         self._send_until = now + SEND_WITHIN
         for key, count in wanted.items():
             count.share, count.most_wanted, count.asked = shares[key], count.wanted, True
@@ -151,6 +153,8 @@ class CallSlots:
         since = self._monotonic() - self._asked_at
         if since >= RENEW_SECONDS:
             return bool(self._counts)
+        if self._was_away:
+            return False
         if any(count.waiting and not count.asked for count in self._counts.values()):
             return True
         return since >= ASK_AGAIN_SECONDS and any(

@@ -165,15 +165,21 @@ def test_the_database_is_asked_every_few_seconds_and_not_for_each_call(
 def test_while_the_database_is_away_what_is_reserved_goes_on(time: Ticking, monkeypatch: pytest.MonkeyPatch) -> None:
     slots = time.process()
     take_all(slots, wanted=30)
+    asked = []
 
     def away(*_args: Any) -> None:
+        asked.append(time.seconds)
         raise OperationalError
 
     monkeypatch.setattr(call_slots, "_reserve", away)
     time.seconds += 4
     slots.give_back(GITHUB)
     assert take_all(slots) == 1
-    time.seconds += 10
+    time.seconds += 1
+    slots.expect(Lane("gitlab.com", "gitlab.com", 10))
+    slots.reserve()
+    assert asked == [4], "it is not asked over and over"
+    time.seconds += 9
     slots.give_back(GITHUB)
     assert take_all(slots) == 0, "its share may end before the call does"
 
