@@ -1,8 +1,9 @@
 """Batches of due tokens: claimed from the database, renewed from threads.
 
-A batch claims due rows, commits, and calls providers from threads that have no database connection. This thread
-settles each answer the moment it arrives: parse and encrypt are done, one fenced transaction follows, tried again from
-memory while the database is away, and kept in a file if that lasts for minutes.
+A batch claims due rows, commits, and calls providers from threads that have no database connection. Each answer is
+settled the moment it arrives, by committers: one fenced transaction, tried again from memory while the database is
+away, and kept in a file if that lasts for minutes. Only what can be fetched again at any time, a service account's
+token, waits some milliseconds for others to be stored with. This thread meanwhile claims what is due next.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from queue import Empty, SimpleQueue
 
 from integrations.clock import Clock, start_clock
 from integrations.connections import applying, preparing, renewal, schedule, spool
 from integrations.connections import lease as leases
 from integrations.connections.commits import AWAY, DatabaseAway, Patience
-from integrations.connections.parties import type_Specs
+from integrations.connections.committers import Committers, committers_wanted
+from integrations.connections.parties import Known
 from integrations.connections.renewal import Applied, Held, Job, Renewed
-from integrations.connections.settling import settle
-from integrations.models import Connection
+from integrations.connections.settling import Answer, Settled, settle_all
+from integrations.models import Connection, GrantType
 from integrations.oauth.errors import OAuthError
 from integrations.oauth.token_response import TokenResponse
 from workspaces.audit import WORKER
@@ -35,9 +38,15 @@ logger = logging.getLogger(__name__)
 BATCH = 200
 CALLS_AT_ONCE = 128
 CALLS_PER_HOST = 64
+# How many service accounts' tokens one commit stores at most, and how long the first one waits for others.
+TOGETHER = 100
+TOGETHER_SECONDS = 0.02
 # A claim that has to wait longer than its lease allows is put back and comes up again this much later.
 PUT_BACK = timedelta(seconds=10)
 AFTER_OUTAGE_SECONDS = 10.0
+
+
+type_Call = Future[tuple[Renewed, TokenResponse]]
 
 
 @dataclass
@@ -79,7 +88,7 @@ def refresh_due(
 
 @dataclass
 class _Batch:
-    """One run: claims in this thread, calls in the pool, commits in this thread."""
+    """One run: claims in this thread, calls in the pool, commits by committers; `news` tells of both."""
 
     limit: int
     clock: Clock
@@ -88,26 +97,39 @@ class _Batch:
     rng: random.Random
     summary: RefreshSummary = field(default_factory=RefreshSummary)
     waiting: deque[Job] = field(default_factory=deque)
-    in_flight: dict[Future[tuple[Renewed, TokenResponse]], Job] = field(default_factory=dict)
+    in_flight: dict[type_Call, Job] = field(default_factory=dict)
     calls_by_host: Counter[str] = field(default_factory=Counter)
+    news: SimpleQueue[type_Call | Settled] = field(default_factory=SimpleQueue)
+    together: list[Answer] = field(default_factory=list)
+    together_since: float = 0.0
+    unsettled: int = 0  # calls whose outcome is not known to be stored
+    away: DatabaseAway | None = None
+
+    def __post_init__(self) -> None:
+        self.committers: Committers[list[Answer]] = Committers(self._settle, committers_wanted())
 
     def run(self, *, once: bool) -> None:
         more = True
         try:
-            while True:
-                if more and len(self.waiting) + len(self.in_flight) <= self.limit // 2:
+            while self.away is None:
+                if more and self._has_room():
                     more = self._claim() and not once
                 self._send()
-                if self.in_flight:
-                    self._settle_some()
+                if self.unsettled:
+                    self._hear()
                 elif not self.waiting and not more:
                     return
+            raise self.away
         finally:
             # Whatever ends the run, an answer that is on its way is worth keeping.
             self._settle_rest()
 
     def store_kept(self, renewed: Renewed) -> None:
         self.patience.commit(partial(applying.apply_renewal, renewed, now=self.clock.now(), actor=WORKER))
+
+    def _has_room(self) -> bool:
+        """Whether to claim more: early enough that no call waits for the claim, never while commits wait."""
+        return len(self.waiting) + self.unsettled <= self.limit // 2 and not self.patience.is_tried
 
     def _claim(self) -> bool:
         if self.patience.was_tried:
@@ -121,9 +143,9 @@ class _Batch:
             return False
         rows = preparing.load([lease.connection_id for lease in claimed])
         pauses = preparing.active_pauses(now)
-        specs: type_Specs = {}
+        known = Known()
         for lease in claimed:
-            self._prepare(lease, rows.get(lease.connection_id), pauses, specs, now)
+            self._prepare(lease, rows.get(lease.connection_id), pauses, known, now)
         return True
 
     def _prepare(
@@ -131,14 +153,14 @@ class _Batch:
         lease: leases.Lease,
         connection: Connection | None,
         pauses: dict[str, datetime],
-        specs: type_Specs,
+        known: Known,
         now: datetime,
     ) -> None:
         if connection is None:  # deleted since the claim, its schedule with it
             self.summary.held += 1
             return
         try:
-            ready = preparing.prepare(connection, lease, pauses, now, forced=False, specs=specs)
+            ready = preparing.prepare(connection, lease, pauses, now, forced=False, known=known)
         except AWAY:
             raise
         except Exception:
@@ -165,46 +187,86 @@ class _Batch:
                 self.waiting.append(job)
             else:
                 self.calls_by_host[job.parties.host] += 1
-                self.in_flight[_pool().submit(renewal.call, job, self.clock)] = job
+                self._call(job)
 
-    def _settle_some(self) -> None:
-        done, _ = wait(self.in_flight, return_when=FIRST_COMPLETED)
-        self._settle(done)
+    def _call(self, job: Job) -> None:
+        call = _pool().submit(renewal.call, job, self.clock)
+        self.in_flight[call] = job
+        self.unsettled += 1
+        call.add_done_callback(self.news.put)  # in the calling thread: nobody has to wait on every call at once
+
+    def _hear(self) -> None:
+        """Take in all news there are, waiting for the first, or until tokens have waited long enough for others."""
+        if self.together and not self.in_flight:
+            self._commit_together()
+        timeout = self.together_since + TOGETHER_SECONDS - time.monotonic() if self.together else None
+        try:
+            news = self.news.get(timeout=None if timeout is None else max(timeout, 0.0))
+            while True:
+                self._take_in(news)
+                news = self.news.get_nowait()
+        except Empty:
+            pass
+        if self.together and time.monotonic() >= self.together_since + TOGETHER_SECONDS:
+            self._commit_together()
+
+    def _take_in(self, news: type_Call | Settled) -> None:
+        if isinstance(news, Settled):
+            self._count(news)
+            return
+        job = self.in_flight.pop(news)
+        self.calls_by_host[job.parties.host] -= 1
+        answer = Answer(job, news.result)
+        if job.integration.grant_type != GrantType.CLIENT_CREDENTIALS:
+            self.committers.give([answer])
+            return
+        if not self.together:
+            self.together_since = time.monotonic()
+        self.together.append(answer)
+        if len(self.together) >= TOGETHER:
+            self._commit_together()
+
+    def _commit_together(self) -> None:
+        answers, self.together = self.together, []
+        self.committers.give(answers)
+
+    def _settle(self, answers: list[Answer]) -> None:
+        """In a committer."""
+        jobs = deque(answer.job for answer in answers)
+        try:
+            for settled in settle_all(answers, self.clock, self.patience, actor=WORKER, rng=self.rng):
+                jobs.popleft()
+                self.news.put(settled)
+        finally:
+            for job in jobs:  # this thread was interrupted; nobody may wait for them
+                self.news.put(Settled(job, None, RuntimeError("interrupted")))
+
+    def _count(self, settled: Settled) -> None:
+        self.unsettled -= 1
+        error = settled.error
+        if isinstance(error, DatabaseAway):
+            self.away = error  # the answer is in a file; the others' have to get there too
+        elif error is not None:
+            self.summary.failed += 1
+            if not isinstance(error, OAuthError):
+                logger.error(
+                    "The renewal of connection %s could not be settled.", settled.job.connection.pk, exc_info=error
+                )
+        elif settled.applied == Applied.STORED:
+            self.summary.renewed += 1
+        else:
+            self.summary.discarded += 1
 
     def _settle_rest(self) -> None:
-        if self.in_flight:
-            done, _ = wait(self.in_flight)
-            self._settle(done)
+        while self.unsettled:
+            self._hear()
+        self.committers.close()
         try:
             for job in self.waiting:
                 leases.release(job.lease)
         except AWAY:
             logger.warning("Leases could not be given back; they run out by themselves.")
         self.waiting.clear()
-
-    def _settle(self, done: Iterable[Future[tuple[Renewed, TokenResponse]]]) -> None:
-        away: DatabaseAway | None = None
-        for future in done:
-            job = self.in_flight.pop(future)
-            self.calls_by_host[job.parties.host] -= 1
-            try:
-                applied = settle(job, future.result, self.clock, self.patience, actor=WORKER, rng=self.rng)
-            except DatabaseAway as error:
-                away = error  # the answer is in a file; the others' have to get there too
-                continue
-            except OAuthError:
-                self.summary.failed += 1
-                continue
-            except Exception:
-                logger.exception("The renewal of connection %s could not be settled.", job.connection.pk)
-                self.summary.failed += 1
-                continue
-            if applied == Applied.STORED:
-                self.summary.renewed += 1
-            else:
-                self.summary.discarded += 1
-        if away is not None:
-            raise away
 
 
 # --- the pool -------------------------------------------------------------------------------------------
