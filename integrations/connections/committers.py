@@ -1,8 +1,8 @@
 """Threads that store answers, so that no commit waits for another one's disk.
 
-A commit ends when the disk has it. One thread would serialise those waits; a few overlap them, each with a database
-connection of its own. SQLite has one writer, and a transaction belongs to the thread that began it: there whoever
-hands work in does it.
+A commit ends when the disk has it: a few milliseconds, more on a busy machine. One thread would add those waits up, a
+few overlap them, each with a database connection of its own. SQLite has one writer, and a transaction belongs to the
+thread that began it: there whoever hands work in does it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from django.db import connection, connections
 
-COMMITTERS = 4
+COMMITTERS = 12
 KEPT_FOR_OTHERS = 2  # connections of a small pool that committers leave alone: the claim's, and a spare one
 
 type_Work = TypeVar("type_Work")

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.db import connection as database
@@ -125,13 +125,13 @@ def _store_in_postgresql(renewals: Sequence[Renewed], now: datetime, actor: audi
 
     written_at = timezone.now()
     rows = json.dumps([_row(renewed, now, written_at, actor) for renewed in renewals], default=str)
-    with database.cursor() as opened, database.wrap_database_errors:
+    wrapper: Any = database
+    wrapper.ensure_connection()
+    with wrapper.wrap_database_errors:
         # Django's cursors put values into the text. Planning costs more than running this statement; behind a pooler
         # of connections (then we have no pool) nothing can be prepared.
-        cursor = Cursor(opened.connection)
-        cursor.execute(
-            _postgresql(1 if len(renewals) == 1 else MOST_AT_ONCE), [rows], prepare=cast(Any, database).pool is not None
-        )
+        cursor = Cursor(wrapper.connection)
+        cursor.execute(_postgresql(1 if len(renewals) == 1 else MOST_AT_ONCE), [rows], prepare=wrapper.pool is not None)
         return {row[0] for row in cursor.fetchall()}
 
 
