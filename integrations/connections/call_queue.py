@@ -20,7 +20,7 @@ from integrations.connections.call_slots import CallSlots, Lane, lane_of
 from integrations.connections.renewal import Job
 
 # A call that has waited or been under way for this long is slow, and so is the lane that it waits in.
-SLOW_AFTER_SECONDS = 1.0
+SLOW_AFTER_SECONDS = 5.0
 
 
 class CallQueue:

@@ -25,6 +25,7 @@ from integrations.models import Connection, ConnectionState, Integration, Token,
 from workspaces import audit
 from workspaces.models import AuditEvent
 
+MOST_AT_ONCE = 500
 _TABLES = {
     "token": Token._meta.db_table,
     "schedule": TokenSchedule._meta.db_table,
@@ -38,13 +39,15 @@ _EVENT_COLUMNS = [str(field.column) for field in _EVENT_FIELDS]
 
 # The rows are locked in the order of every other writer, token first, so that none waits for another in a circle; and
 # they are judged as they stand under the lock, not as the statement's snapshot saw them. One JSON parameter carries all
-# rows: a list per column costs more to send. Fernet's ciphertext is ASCII.
+# rows: a list per column costs more to send. Fernet's ciphertext is ASCII. The limit tells the planner how many rows
+# there are: it guesses a hundred otherwise, and would read a table of ten thousand rows from end to end for one.
 _POSTGRESQL = """
 WITH given AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%s::json) AS given(
     id uuid, workspace_id uuid, version int, ciphertext text, has_refresh_token bool, issued_at timestamptz,
     expires_at timestamptz, refresh_token_expires_at timestamptz, due_at timestamptz, requested jsonb, granted jsonb,
     at timestamptz, written_at timestamptz, event json)
+  LIMIT {most}
 ), held AS MATERIALIZED (
   SELECT given.* FROM given JOIN {token} t
     ON t.connection_id = given.id AND t.workspace_id = given.workspace_id AND t.version = given.version
@@ -74,7 +77,7 @@ FROM healthy WHERE c.id = healthy.id
 RETURNING c.id
 """
 
-_SQLITE_TOKEN = """
+_SQLITE_FENCED = """
 UPDATE {token} SET ciphertext = %s, version = version + 1, has_refresh_token = %s, issued_at = %s, expires_at = %s,
   refresh_token_expires_at = %s
 WHERE connection_id = %s AND workspace_id = %s AND version = %s AND EXISTS (
@@ -97,7 +100,7 @@ _SQLITE_EVENT = "INSERT INTO {event} ({event_columns}) VALUES ({event_values})"
 def store_healthy(renewals: Sequence[Renewed], *, now: datetime, actor: audit.Actor) -> set[UUID]:
     """Store those answers whose fence holds and whose connection is out of trouble, in one transaction.
 
-    Returns the ids of their connections; the others' rows are untouched. No connection may be given twice.
+    Returns the ids of their connections; the others' rows are untouched. At most MOST_AT_ONCE, none of them twice.
     """
     if database.vendor == "postgresql":
         return _store_in_postgresql(renewals, now, actor)
@@ -122,11 +125,13 @@ def _store_in_postgresql(renewals: Sequence[Renewed], now: datetime, actor: audi
 
     written_at = timezone.now()
     rows = json.dumps([_row(renewed, now, written_at, actor) for renewed in renewals], default=str)
-    with database.cursor() as opened, database.wrap_database_errors:
+    wrapper: Any = database
+    wrapper.ensure_connection()
+    with wrapper.wrap_database_errors:
         # Django's cursors put values into the text. Planning costs more than running this statement; behind a pooler
         # of connections (then we have no pool) nothing can be prepared.
-        cursor = Cursor(opened.connection)
-        cursor.execute(_postgresql(), [rows], prepare=database.pool is not None)
+        cursor = Cursor(wrapper.connection)
+        cursor.execute(_postgresql(1 if len(renewals) == 1 else MOST_AT_ONCE), [rows], prepare=wrapper.pool is not None)
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -151,10 +156,10 @@ def _row(renewed: Renewed, now: datetime, written_at: datetime, actor: audit.Act
 
 
 @cache
-def _postgresql() -> bytes:
+def _postgresql(most: int) -> bytes:
     columns = ", ".join(_EVENT_COLUMNS)
     values = ", ".join(f"e.{column}" for column in _EVENT_COLUMNS)
-    return _POSTGRESQL.format(**_TABLES, event_columns=columns, event_values=values).encode()
+    return _POSTGRESQL.format(**_TABLES, most=most, event_columns=columns, event_values=values).encode()
 
 
 # --- SQLite ---------------------------------------------------------------------------------------------
@@ -198,7 +203,7 @@ def _sqlite() -> tuple[str, str, str, str]:
         "event_values": ", ".join("%s" for _ in _EVENT_COLUMNS),
     }
     token, schedule, connection, event = (
-        text.format(**names) for text in (_SQLITE_TOKEN, _SQLITE_SCHEDULE, _SQLITE_CONNECTION, _SQLITE_EVENT)
+        text.format(**names) for text in (_SQLITE_FENCED, _SQLITE_SCHEDULE, _SQLITE_CONNECTION, _SQLITE_EVENT)
     )
     return token, schedule, connection, event
 

@@ -6,7 +6,7 @@ import json
 import secrets as random_source
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.db import models
@@ -97,7 +97,7 @@ class Token(SealedModel):
 
 def sealed_tokens(connection_id: UUID, workspace_id: UUID, issued: IssuedToken) -> bytes:
     """The ciphertext of a token for its row, for a statement that is written by hand."""
-    column = cast(SealedTextField, Token._meta.get_field("ciphertext"))
+    column = Token._meta.get_field("ciphertext")
     return crypto.seal(issued.secrets.to_json(), column.context_of(workspace_id, connection_id))
 
 
