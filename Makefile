@@ -68,8 +68,8 @@ lock: install-dev  ## pin anew what pyproject.toml wants
 	$(UV_COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(UV_COMPILE) $(ARGS) pyproject.toml --group dev -o requirements-dev.lock
 
-bench: install-dev  ## measure (tests/benchmarks)
-	@$(PY) -m pytest tests/benchmarks -m benchmark -q -p no:cacheprovider $(ARGS)
+bench: install-dev  ## measure (tests/benchmarks), and write docs/performance.md and its plots anew
+	@$(PY) -m tests.benchmarks $(ARGS)
 
 ci:  ## everything, as the build server does it
 	.ci/run

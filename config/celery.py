@@ -5,9 +5,9 @@ import warnings
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, setup_logging, worker_shutting_down
+from celery.signals import beat_init, celeryd_init, setup_logging, worker_ready, worker_shutting_down
 
-from config import embedded_broker
+from config import embedded_broker, own_wake
 from config.supervisor.lifeline import watch_lifeline
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -31,6 +31,12 @@ def keep_our_logging(**_kwargs: Any) -> None:
 def stop_with_our_supervisor(**_kwargs: Any) -> None:
     """A worker or beat of `manage.py up` stops when that is gone, however it went."""
     watch_lifeline()
+
+
+@worker_ready.connect
+def look_for_due_tokens(sender: Any, **_kwargs: Any) -> None:
+    """All worker processes share the work, also while the broker is away."""
+    own_wake.look_by_itself(sender.pool)
 
 
 @worker_shutting_down.connect

@@ -296,6 +296,9 @@ LOGGING = logging_settings(env.str("LOG_LEVEL", default="INFO"))
 # Token reads are recorded by a thread within a second; off, they wait for `audit.flush()` (tests).
 AUDIT_BACKGROUND_FLUSH = True
 
+# Audit events older than this are deleted by the sweep; 0 keeps them for ever.
+AUDIT_RETENTION_DAYS = env.int("AUDIT_RETENTION_DAYS", default=0)
+
 # Lifetimes that both the engine and its tests read.
 PENDING_AUTHORIZATION_SECONDS = 600
 CONNECT_LINK_SECONDS = 24 * 3600

@@ -5,8 +5,9 @@ ciphertext could be copied between rows. Here a value is sealed in `pre_save` wi
 workspace, id, column), opened on attribute access with the same identity, and every write that does not go through
 `pre_save` is refused. Rows therefore need ids made in Python, a `workspace_id`, and `SealedModel` as their base.
 
-The two writes that must be conditional go past `save()` here and nowhere else: `SealedQuerySet.replace_sealed`
-(a fenced UPDATE that seals for one row) and `swap_ciphertext` (key rotation).
+Writes that must be conditional go past `save()`: `SealedQuerySet.replace_sealed` (a fenced UPDATE that seals for one
+row) and `swap_ciphertext` (key rotation) here, and renewals by the thousand (`connections.quick_apply`), which seal by
+`models.sealed_tokens`; nothing else.
 """
 
 from __future__ import annotations

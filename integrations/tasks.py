@@ -21,6 +21,7 @@ from integrations.models import Connection
 from integrations.wake import DELIVER_WEBHOOKS, REFRESH_DUE, RESCHEDULE
 from integrations.webhooks import deliverer
 from integrations.webhooks import sweep as webhook_sweeping
+from workspaces.audit_retention import delete_old_events
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def sweep() -> None:
     sweeping.sweep()
     webhook_sweeping.sweep()
     retention.delete_old()
+    delete_old_events()
 
 
 @_task(DELIVER_WEBHOOKS)

@@ -157,6 +157,24 @@ def record(
     return event
 
 
+def unwritten(
+    workspace_id: uuid.UUID,
+    action: AuditAction,
+    actor: Actor,
+    *,
+    target_kind: str,
+    target_id: str,
+    target_label: str,
+    detail: dict[str, Any] | None = None,
+) -> AuditEvent:
+    """An event for a caller whose one statement writes it together with the change (renewals by the thousand)."""
+    event = _event(
+        workspace_id, action, actor, target=None, target_label=target_label, result=AuditResult.OK, detail=detail
+    )
+    event.target_kind, event.target_id = target_kind, target_id
+    return event
+
+
 def record_soon(
     workspace_id: uuid.UUID,
     action: AuditAction,

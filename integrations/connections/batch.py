@@ -1,8 +1,9 @@
 """Batches of due tokens: claimed from the database, renewed from threads.
 
-A batch claims due rows, commits, and calls providers from threads that have no database connection. This thread
-settles each answer the moment it arrives: parse and encrypt are done, one fenced transaction follows, tried again from
-memory while the database is away, and kept in a file if that lasts for minutes.
+A batch claims due rows, commits, and calls providers from threads that have no database connection. Each answer is
+settled the moment it arrives, by committers: one fenced transaction, tried again from memory while the database is
+away, and kept in a file if that lasts for minutes. Only what can be fetched again at any time, a service account's
+token, waits some milliseconds for others to be stored with. This thread meanwhile claims what is due next.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from queue import Empty, SimpleQueue
 from uuid import UUID
 
 from django.db.models import Q
@@ -23,13 +26,16 @@ from django.db.models import Q
 from integrations.clock import Clock, start_clock
 from integrations.connections import lease as leases
 from integrations.connections import lost, preparing, renewal, schedule, spool
+from integrations.connections.call_queue import CallQueue
+from integrations.connections.call_slots import CallSlots
 from integrations.connections.commits import AWAY, DatabaseAway, Patience
+from integrations.connections.committers import Committers, committers_wanted
 from integrations.connections.holders import Holder
-from integrations.connections.parties import type_Specs
+from integrations.connections.parties import Known
 from integrations.connections.renewal import Applied, Held, Job, Renewed
-from integrations.connections.settling import settle, store_kept
+from integrations.connections.settling import Answer, Settled, settle_all, store_kept
 from integrations.connections.stopping import THIS_PROCESS, Stopping
-from integrations.models import Connection
+from integrations.models import Connection, GrantType
 from integrations.oauth.errors import OAuthError
 from integrations.oauth.token_response import TokenResponse
 from workspaces.audit import WORKER
@@ -38,13 +44,23 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200
 CALLS_AT_ONCE = 128
-CALLS_PER_HOST = 64
+# How many service accounts' tokens one commit stores at most, and how long the first one waits for others.
+TOGETHER = 100
+TOGETHER_SECONDS = 0.02
 # A claim that has to wait longer than its lease allows is put back and comes up again this much later.
 PUT_BACK = timedelta(seconds=10)
+# What waits for a slow host comes up again after so long, behind what is due for others.
+PUT_BACK_SLOW_SECONDS = (1.0, 10.0)
 AFTER_OUTAGE_SECONDS = 10.0
+# While calls are under way: how often to look for what has become due meanwhile.
+CLAIM_AGAIN_SECONDS = 2.0
+WAIT_FOR_SLOT_SECONDS = 0.1
 WAIT_FOR_GRACE_SECONDS = leases.GRACE.total_seconds() + 1
-# How soon a batch whose calls take long notices that it is to stop.
+# How soon a batch whose calls take long notices that it is to stop, or that others want a share of its calls.
 LOOK_UP_SECONDS = 0.5
+
+
+type_Call = Future[tuple[Renewed, TokenResponse]]
 
 
 @dataclass
@@ -90,7 +106,7 @@ def refresh_due(
 
 @dataclass
 class _Batch:
-    """One run: claims in this thread, calls in the pool, commits in this thread."""
+    """One run: claims in this thread, calls in the pool, commits by committers; `news` tells of both."""
 
     limit: int
     clock: Clock
@@ -100,11 +116,20 @@ class _Batch:
     holder: Holder
     stopping: Stopping
     summary: RefreshSummary = field(default_factory=RefreshSummary)
-    waiting: deque[Job] = field(default_factory=deque)
-    in_flight: dict[Future[tuple[Renewed, TokenResponse]], Job] = field(default_factory=dict)
-    calls_by_host: Counter[str] = field(default_factory=Counter)
+    in_flight: dict[type_Call, Job] = field(default_factory=dict)
+    jobs: dict[UUID, Job] = field(default_factory=dict)  # calls whose outcome is not known to be stored
+    arrived: dict[UUID, type_Call] = field(default_factory=dict)  # answers that are not known to be stored, or failed
+    news: SimpleQueue[type_Call | Settled] = field(default_factory=SimpleQueue)
+    together: list[Answer] = field(default_factory=list)
+    together_since: float = 0.0
+    unsettled: int = 0  # calls whose outcome is not known to be stored
+    away: DatabaseAway | None = None
 
     def __post_init__(self) -> None:
+        self.committers: Committers[list[Answer]] = Committers(self._settle, committers_wanted())
+        self.slots = CallSlots(self.clock)
+        self.queue = CallQueue(self.slots, CALLS_AT_ONCE)
+        self.claimed_at = float("-inf")
         self.patience.meanwhile = self._keep_arrived
         self.patience.when_back = self._extend_leases
         self.barriers = preparing.Barriers()
@@ -115,20 +140,25 @@ class _Batch:
     def run(self, *, once: bool) -> None:
         more = True
         try:
-            while True:
+            while self.away is None:
                 if self.stopping:
                     more = False
                     self._give_back_waiting()
-                if more and len(self.waiting) + len(self.in_flight) <= self.limit // 2:
+                if more and self._has_room():
                     more = self._claim() and not once
                 self._send()
-                if self.in_flight:
-                    self._settle_some()
-                elif not self.waiting and not more:
+                if self.unsettled:
+                    self._hear()
+                    again = not once and time.monotonic() - self.claimed_at >= CLAIM_AGAIN_SECONDS
+                    more = more or again
+                elif len(self.queue):
+                    self.sleep(WAIT_FOR_SLOT_SECONDS)  # other processes have them all
+                elif not more:
                     if once or self.stopping or not self.leases_wait:
                         return
                     more, self.leases_wait = True, False
                     self.sleep(WAIT_FOR_GRACE_SECONDS)
+            raise self.away
         finally:
             # Whatever ends the run, an answer that is on its way is worth keeping.
             self._settle_rest()
@@ -140,13 +170,18 @@ class _Batch:
         self.summary.drained += drained
         self.leases_wait = self.leases_wait or waiting > 0
 
+    def _has_room(self) -> bool:
+        """Whether to claim more: early enough that no call waits for the claim, never while commits wait."""
+        to_commit = self.unsettled - len(self.in_flight)
+        return self.queue.busy + to_commit <= self.limit // 2 and not self.patience.is_tried
+
     def _claim(self) -> bool:
         if self.patience.was_tried:
             # Other workers' pending commits must land before anybody takes their rows again.
             self.patience.was_tried = False
             self.sleep(AFTER_OUTAGE_SECONDS)
             self.looked_at = None
-        now = self.clock.now()
+        now, self.claimed_at = self.clock.now(), time.monotonic()
         if self.looked_at is None or now >= self.looked_at + leases.GRACE:
             self.look_after_lost()
         claimed = leases.claim_due(self.limit, now, self.holder)
@@ -155,23 +190,23 @@ class _Batch:
             return False
         rows = preparing.load([lease.connection_id for lease in claimed])
         self.barriers = preparing.Barriers.load(now)
-        specs: type_Specs = {}
+        known = Known()
         for lease in claimed:
-            self._prepare(lease, rows.get(lease.connection_id), specs, now)
+            self._prepare(lease, rows.get(lease.connection_id), known, now)
         return True
 
     def _prepare(
         self,
         lease: leases.Lease,
         connection: Connection | None,
-        specs: type_Specs,
+        known: Known,
         now: datetime,
     ) -> None:
         if connection is None:  # deleted since the claim, its schedule with it
             self.summary.held += 1
             return
         try:
-            ready = preparing.prepare(connection, lease, self.barriers, now, forced=False, specs=specs)
+            ready = preparing.prepare(connection, lease, self.barriers, now, forced=False, known=known)
         except AWAY:
             raise
         except Exception:
@@ -180,99 +215,140 @@ class _Batch:
             leases.release(lease, due_at=now + schedule.PROBE_EVERY)
             ready = Held("internal_error", "")
         if isinstance(ready, Job):
-            self.waiting.append(ready)
+            self.queue.put(ready)
         else:
             self.summary.held += 1
 
     def _send(self) -> None:
-        """Send what may be sent; a host that is busy keeps only its own jobs waiting."""
+        """Send what may be sent now; the rest waits, or is given back when that would take long."""
         now = self.clock.now()
-        for _ in range(len(self.waiting)):
-            if len(self.in_flight) >= CALLS_AT_ONCE:
-                return
-            job = self.waiting.popleft()
-            if not job.lease.may_still_send(now):
-                leases.release(job.lease, due_at=now + PUT_BACK)
-                self.summary.held += 1
-            elif self.calls_by_host[job.parties.host] >= CALLS_PER_HOST:
-                self.waiting.append(job)
-            else:
-                self.calls_by_host[job.parties.host] += 1
-                self.in_flight[_pool().submit(renewal.call, job, self.clock)] = job
+        self._put_back(self.queue.too_late(now), PUT_BACK)
+        self._put_back(self.queue.stuck(), timedelta(seconds=self.rng.uniform(*PUT_BACK_SLOW_SECONDS)))
+        for job in self.queue.ready():
+            self._call(job)
 
-    def _settle_some(self) -> None:
-        done, _ = wait(self.in_flight, LOOK_UP_SECONDS, return_when=FIRST_COMPLETED)
-        self._settle(done)
+    def _put_back(self, jobs: list[Job], pause: timedelta) -> None:
+        if jobs:
+            leases.release_all([job.lease for job in jobs], due_at=self.clock.now() + pause)
+            self.summary.held += len(jobs)
+
+    def _call(self, job: Job) -> None:
+        call = _pool().submit(renewal.call, job, self.clock)
+        self.in_flight[call] = job
+        self.jobs[job.connection.pk] = job
+        self.unsettled += 1
+        call.add_done_callback(self.news.put)  # in the calling thread: nobody has to wait on every call at once
+
+    def _hear(self) -> None:
+        """Take in all news there are, waiting a moment for the first, or until tokens have waited for others enough."""
+        if self.together and not self.in_flight:
+            self._commit_together()
+        left = self.together_since + TOGETHER_SECONDS - time.monotonic() if self.together else LOOK_UP_SECONDS
+        try:
+            news = self.news.get(timeout=max(left, 0.0))
+            while True:
+                self._take_in(news)
+                news = self.news.get_nowait()
+        except Empty:
+            pass
+        if self.together and time.monotonic() >= self.together_since + TOGETHER_SECONDS:
+            self._commit_together()
+
+    def _take_in(self, news: type_Call | Settled) -> None:
+        if isinstance(news, Settled):
+            self._count(news)
+            return
+        job = self.in_flight.pop(news)
+        self.queue.done(job)
+        self.arrived[job.connection.pk] = news
+        answer = Answer(job, news.result)
+        if job.integration.grant_type != GrantType.CLIENT_CREDENTIALS:
+            self.committers.give([answer])
+            return
+        if not self.together:
+            self.together_since = time.monotonic()
+        self.together.append(answer)
+        if len(self.together) >= TOGETHER:
+            self._commit_together()
+
+    def _commit_together(self) -> None:
+        answers, self.together = self.together, []
+        self.committers.give(answers)
+
+    def _settle(self, answers: list[Answer]) -> None:
+        """In a committer."""
+        jobs = deque(answer.job for answer in answers)
+        try:
+            for settled in settle_all(answers, self.clock, self.patience, actor=WORKER, rng=self.rng):
+                jobs.popleft()
+                self.news.put(settled)
+        finally:
+            for job in jobs:  # this thread was interrupted; nobody may wait for them
+                self.news.put(Settled(job, None, RuntimeError("interrupted")))
+
+    def _count(self, settled: Settled) -> None:
+        self.unsettled -= 1
+        error, connection_id = settled.error, settled.job.connection.pk
+        call = self.arrived.pop(connection_id)
+        del self.jobs[connection_id]
+        if error is None and connection_id in self.kept:
+            spool.forget(call.result()[0])
+        if isinstance(error, DatabaseAway):
+            self.away = error  # the answer is in a file; the others' have to get there too
+        elif error is not None:
+            self.summary.failed += 1
+            if isinstance(error, OAuthError):
+                self._hold_back_after(settled.job, error)
+            else:
+                self.holder.leaves_leases = True
+                logger.error("The renewal of connection %s could not be settled.", connection_id, exc_info=error)
+        elif settled.applied == Applied.STORED:
+            self.summary.renewed += 1
+        else:
+            self.summary.discarded += 1
 
     def _settle_rest(self) -> None:
-        if self.in_flight:
-            done, _ = wait(self.in_flight)
-            self._settle(done)
+        while self.unsettled:
+            self._hear()
+        self.committers.close()
         self._give_back_waiting()
+        self.slots.give_up()
 
     def _give_back_waiting(self) -> None:
         try:
-            for job in self.waiting:
-                leases.release(job.lease)
+            leases.release_all([job.lease for job in self.queue.drain()])
         except AWAY:
             self.holder.leaves_leases = True
             logger.warning("Leases could not be given back; whoever looks next frees them.")
-        self.waiting.clear()
 
     def _hold_back_after(self, job: Job, error: OAuthError) -> None:
         """What one answer taught (wait, or nobody is there) holds for those that still wait to be sent."""
         now = self.clock.now()
         try:
             if self.barriers.learn(job, error, now):
-                held = [waiting for waiting in self.waiting if self.barriers.hold(waiting, now) is not None]
-                self.summary.held += len(held)
-                self.waiting = deque(waiting for waiting in self.waiting if waiting not in held)
+                self.summary.held += self.queue.take_out(lambda waiting: self.barriers.hold(waiting, now) is not None)
         except AWAY:
             logger.warning("The database is away; waiting calls are held back with the next claim.")
 
     def _extend_leases(self) -> None:
         """After an outage, before the answers are stored one by one: nobody may take their rows for lost."""
         try:
-            under_way = {job.lease.lease_id for job in self.in_flight.values()}
+            under_way = {job.lease.lease_id for job in list(self.jobs.values())}
             leases.extend(Q(lease_id__in=under_way), self.clock.now())
         except AWAY:
             logger.warning("The database is away again.")
 
     def _keep_arrived(self) -> None:
-        """While one commit waits for the database, the answers that arrived meanwhile go into the spool."""
-        for future, job in self.in_flight.items():
-            if not future.done() or future.exception() is not None:
-                continue
-            if spool.Kept(future.result()[0]).put():
-                self.kept.add(job.connection.pk)
+        """While one commit waits for the database, the answers that arrived meanwhile go into the spool.
 
-    def _settle(self, done: Iterable[Future[tuple[Renewed, TokenResponse]]]) -> None:
-        away: DatabaseAway | None = None
-        for future in done:
-            job = self.in_flight.pop(future)
-            self.calls_by_host[job.parties.host] -= 1
-            try:
-                applied = settle(job, future.result, self.clock, self.patience, actor=WORKER, rng=self.rng)
-            except DatabaseAway as error:
-                away = error  # the answer is in a file; the others' have to get there too
+        Runs in whichever thread waits: both are copied before they are looked at.
+        """
+        calls = {job.connection.pk: call for call, job in list(self.in_flight.items())} | dict(self.arrived)
+        for connection_id, call in calls.items():
+            if not call.done() or call.exception() is not None or connection_id in self.kept:
                 continue
-            except OAuthError as error:
-                self.summary.failed += 1
-                self._hold_back_after(job, error)
-                continue
-            except Exception:
-                logger.exception("The renewal of connection %s could not be settled.", job.connection.pk)
-                self.holder.leaves_leases = True
-                self.summary.failed += 1
-                continue
-            if job.connection.pk in self.kept:
-                spool.forget(future.result()[0])
-            if applied == Applied.STORED:
-                self.summary.renewed += 1
-            else:
-                self.summary.discarded += 1
-        if away is not None:
-            raise away
+            if spool.Kept(call.result()[0]).put():
+                self.kept.add(connection_id)
 
 
 # --- the pool -------------------------------------------------------------------------------------------

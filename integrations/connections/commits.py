@@ -60,6 +60,11 @@ class Patience:
         self._stopping = stopping
         self._lost_at: float | None = None
 
+    @property
+    def is_tried(self) -> bool:
+        """Whether some commit is waiting for the database at this moment."""
+        return self._lost_at is not None
+
     def commit(self, work: Callable[[], type_Result], *, keep: Callable[[], bool] | None = None) -> type_Result:
         """Run `work`, which commits one transaction, until it succeeds. Raises DatabaseAway when patience ends.
 

@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 SHORTEST_TOKEN = 8  # shorter ones may stand in a name by chance
 LONG_PART = 16  # shorter texts may stand in a token by chance
 
-type_Specs = dict[tuple[UUID, str, int | None], ProviderSpec]
-
 
 @dataclass(frozen=True, slots=True)
 class Parties:
@@ -52,6 +50,15 @@ class Parties:
         return pause_key(self.server.token_endpoint, self.client.client_id)
 
 
+@dataclass
+class Known:
+    """What was looked up and opened already, for callers that go through many connections at once; keep it briefly."""
+
+    specs: dict[tuple[UUID, str, int | None], ProviderSpec] = field(default_factory=dict)
+    # Of connections without values of their own, by integration and version: they differ in nothing.
+    parties: dict[tuple[UUID, int | None], Parties] = field(default_factory=dict, repr=False)
+
+
 def pause_key(token_endpoint: str, client_id: str) -> str:
     """The primary key of a ProviderPause."""
     return sha256(f"{token_endpoint}\x00{client_id}".encode()).hexdigest()
@@ -62,22 +69,33 @@ def parties_of(
     connection: Connection | None = None,
     *,
     parameters: Mapping[str, object] | None = None,
-    specs: type_Specs | None = None,
+    known: Known | None = None,
 ) -> Parties:
     """Put the parties of a connection together, or of one that is about to be made with `parameters`.
 
-    `specs` keeps definitions that were looked up, for callers that go through many connections at once.
     Raises ConfigurationRefused when the definition is gone, a parameter is unfit or the secret is unreadable.
     """
+    alike = connection is not None and parameters is None and not connection.has_parameters and not connection.metadata
+    if known is None or connection is None or not alike:
+        return _parties_of(integration, connection, parameters, (known or Known()).specs)
+    key = (integration.pk, connection.provider_version)
+    if (found := known.parties.get(key)) is None:
+        found = known.parties[key] = _parties_of(integration, connection, None, known.specs)
+    return found
+
+
+def _parties_of(
+    integration: Integration,
+    connection: Connection | None,
+    parameters: Mapping[str, object] | None,
+    specs: dict[tuple[UUID, str, int | None], ProviderSpec],
+) -> Parties:
     version = connection.provider_version if connection is not None else None
     try:
         values = parameters if parameters is not None else parameters_of(connection)
         key = (integration.workspace_id, integration.provider_id, version)
-        spec = specs.get(key) if specs is not None else None
-        if spec is None:
-            spec = find_spec(integration.workspace, integration.provider_id, version=version)
-        if specs is not None:
-            specs[key] = spec
+        if (spec := specs.get(key)) is None:
+            spec = specs[key] = find_spec(integration.workspace, integration.provider_id, version=version)
         if not spec.supports(integration.grant_type):
             raise ConfigurationRefused("wrong_grant_type")
         spec = spec.under(integration.grant_type)

@@ -81,6 +81,7 @@ class Renewed:
     requested_scopes: list[str] | None
     granted_scopes: list[str] | None
     duration_ms: int = 0
+    label: str = ""  # the connection's name in the audit event
     integration_id: UUID | None = None  # None in files of earlier releases
 
 
@@ -240,5 +241,6 @@ def _renewed(job: Job, answer: TokenResponse, requested_at: datetime, duration_m
         requested_scopes=requested if service else None,
         granted_scopes=granted,
         duration_ms=duration_ms,
+        label=str(job.connection),
         integration_id=job.integration.pk,
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from uuid import UUID
 
 from integrations.clock import Clock
 from integrations.connections import applying, breaker, policies, schedule, spool
@@ -65,8 +68,7 @@ def settle(
         return Applied.SUPERSEDED
     applied = _store(renewed, clock, patience, actor)
     if applied == Applied.STORED:
-        applying.save_extra(renewed.version, job.connection, answer.extra)
-        applying.save_metadata(job, answer)
+        _save_the_rest(job, renewed, answer)
     elif applied == Applied.GONE:
         _revoke_late_answer(job, renewed)
     else:
@@ -74,6 +76,67 @@ def settle(
     if breaker.is_watched(place := breaker.Place.of(job.integration, job.parties)):
         patience.commit(partial(breaker.note_answer, place, now=clock.now(), actor=actor))
     return applied
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one call; `result` brings it, or raises the call's error."""
+
+    job: Job
+    result: Callable[[], tuple[Renewed, TokenResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The end of one renewal: what became of the answer, or the error that there was instead."""
+
+    job: Job
+    applied: Applied | None
+    error: Exception | None = None
+
+
+def settle_all(
+    answers: Sequence[Answer],
+    clock: Clock,
+    patience: Patience,
+    *,
+    actor: Actor,
+    rng: random.Random = schedule.SYSTEM_RANDOM,
+) -> Iterator[Settled]:
+    """Settle answers whose new tokens may share one commit; each one that needs more is settled by itself.
+
+    Raises nothing: one answer's error never keeps the others from being stored.
+    """
+    stored = _store_together(answers, clock, patience, actor) if len(answers) > 1 else set()
+    for answer in answers:
+        try:
+            if answer.job.connection.pk in stored:
+                _save_the_rest(answer.job, *answer.result())
+                applied = Applied.STORED
+            else:
+                applied = settle(answer.job, answer.result, clock, patience, actor=actor, rng=rng)
+        except Exception as error:  # noqa: BLE001 (handed on to whoever counts)
+            yield Settled(answer.job, None, error)
+        else:
+            yield Settled(answer.job, applied)
+
+
+def _store_together(answers: Sequence[Answer], clock: Clock, patience: Patience, actor: Actor) -> set[UUID]:
+    renewals: list[Renewed] = []
+    for answer in answers:
+        with suppress(Exception):  # raised again when it is settled by itself
+            renewals.append(answer.result()[0])
+    together = partial(applying.apply_together, renewals, now=clock.now(), actor=actor)
+    try:
+        return patience.commit(together) if renewals else set()
+    except DatabaseAway:
+        return set()  # each of them goes into a file
+
+
+def _save_the_rest(job: Job, renewed: Renewed, answer: TokenResponse) -> None:
+    """What came beside a token that is stored by now."""
+    applying.save_extra(renewed.version, job.connection, answer.extra)
+    applying.save_metadata(job, answer)
 
 
 def _store(renewed: Renewed, clock: Clock, patience: Patience, actor: Actor) -> Applied:

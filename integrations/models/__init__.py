@@ -1,5 +1,6 @@
 """Tables of the integrations app, one module each."""
 
+from integrations.models.call_share import CallShare
 from integrations.models.client_key import ClientKey, ClientKeyAlgorithm
 from integrations.models.connect_link import ConnectLink
 from integrations.models.connection import Connection, ConnectionState, ConnectionStatus
@@ -11,7 +12,7 @@ from integrations.models.pending_authorization import PendingAuthorization
 from integrations.models.provider import CustomProvider, CustomProviderVersion, ProviderVersionSecrets
 from integrations.models.provider_outage import ProviderOutage
 from integrations.models.provider_pause import ProviderPause
-from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, store_tokens
+from integrations.models.token import IssuedToken, Token, TokenSchedule, TokenSecrets, sealed_tokens, store_tokens
 from integrations.models.webhook import (
     DeliveryStatus,
     DisabledBecause,
@@ -22,6 +23,7 @@ from integrations.models.webhook import (
 )
 
 __all__ = [
+    "CallShare",
     "ClientKey",
     "ClientKeyAlgorithm",
     "ConnectLink",
@@ -54,5 +56,6 @@ __all__ = [
     "WebhookEvent",
     "default_mail_choice",
     "mail_choice_of",
+    "sealed_tokens",
     "store_tokens",
 ]

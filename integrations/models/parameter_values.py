@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from integrations.crypto import SealError
 from integrations.fields import SealedModel, SealedTextField
@@ -27,6 +27,11 @@ class WithParameters(SealedModel):
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
         self.sealed_parameters = json.dumps(dict(values)) if values else None  # type: ignore[assignment] # text in
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether any value is stored, without opening it."""
+        return cast(SealedTextField, self._meta.get_field("sealed_parameters")).is_stored(self)
 
     @property
     def readable_parameters(self) -> dict[str, Any]:

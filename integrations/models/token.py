@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import models
 from django.utils import timezone
 
+from integrations import crypto
 from integrations.fields import SealedModel, SealedQuerySet, SealedTextField
 from integrations.models.connection import Connection
 from workspaces.models import Workspace
@@ -125,6 +126,12 @@ class Token(SealedModel):
     def open(self) -> TokenSecrets:
         """The secrets. Raises crypto.SealError when they cannot be opened."""
         return TokenSecrets.from_json(self.ciphertext)
+
+
+def sealed_tokens(connection_id: UUID, workspace_id: UUID, issued: IssuedToken) -> bytes:
+    """The ciphertext of a token for its row, for a statement that is written by hand."""
+    column = Token._meta.get_field("ciphertext")
+    return crypto.seal(issued.secrets.to_json(), column.context_of(workspace_id, connection_id))
 
 
 def store_tokens(connection_id: UUID, workspace_id: UUID, expected_version: int, issued: IssuedToken) -> bool:

@@ -11,7 +11,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import requests
@@ -21,18 +20,13 @@ from integrations.oauth.client import (
     ClientAuthentication,
     OAuthClient,
     client_authentication,
-    no_authorization,
 )
 from integrations.oauth.errors import ConfigurationRefused
 from integrations.oauth.introspection import Introspection, introspect, userinfo
 from integrations.oauth.revocation import Revocation, revoke
 from integrations.oauth.scopes import join_scopes
-from integrations.oauth.session import (
-    CodeClient,
-    ProtocolSession,
-    ServiceClient,
-    refusing_as_oauth_errors,
-)
+from integrations.oauth.session import CodeClient, ServiceClient, refusing_as_oauth_errors
+from integrations.oauth.token_request import post_token_request
 from integrations.oauth.token_response import TokenResponse, parse_token_response
 
 __all__ = [
@@ -161,12 +155,16 @@ def exchange_code(
     """Exchange an authorization code for a token (RFC 6749 §4.1.3). Raises OAuthError."""
     authentication = client_authentication(server, client, now=now)
     with refusing_as_oauth_errors(code, code_verifier or "", *authentication.secrets):
-        session = ProtocolSession(
-            http, CodeClient(client.client_id), redirect_uri=redirect_uri, json_body=_is_json(server)
-        )
+        endpoint = _required(server.token_endpoint)
         optional = {} if code_verifier is None or server.pkce == "off" else {"code_verifier": code_verifier}
-        _fetch(session, server, authentication, code=code, **optional)
-        return _read(session, server, now, "authorization_code")
+        body = CodeClient(client.client_id).prepare_request_body(
+            code=code,
+            redirect_uri=redirect_uri,
+            body=_extra_body(server, authentication),
+            include_client_id=False,  # stands in the body already where it belongs there
+            **optional,
+        )
+        return _ask(http, server, authentication, endpoint, body, now, "authorization_code")
 
 
 def fetch_token(
@@ -180,10 +178,13 @@ def fetch_token(
     """Fetch a token with the client credentials grant (RFC 6749 §4.4.2). Raises OAuthError."""
     authentication = client_authentication(server, client, now=now)
     with refusing_as_oauth_errors(*authentication.secrets):
-        scope = join_scopes(scopes, server.scope_separator) or None
-        session = ProtocolSession(http, ServiceClient(client.client_id, scope=scope), json_body=_is_json(server))
-        _fetch(session, server, authentication)
-        return _read(session, server, now, "client_credentials")
+        endpoint = _required(server.token_endpoint)
+        body = ServiceClient(client.client_id).prepare_request_body(
+            body=_extra_body(server, authentication),
+            scope=join_scopes(scopes, server.scope_separator) or None,
+            include_client_id=False,  # as above
+        )
+        return _ask(http, server, authentication, endpoint, body, now, "client_credentials")
 
 
 def refresh_token(
@@ -201,40 +202,38 @@ def refresh_token(
     """
     authentication = client_authentication(server, client, now=now)
     with refusing_as_oauth_errors(refresh_token, *authentication.secrets):
-        scope = join_scopes(scopes, server.scope_separator) if scopes else None
-        session = ProtocolSession(http, CodeClient(client.client_id, scope=scope), json_body=_is_json(server))
-        session.refresh_token(
-            server.refresh_endpoint or _required(server.token_endpoint),
-            refresh_token=refresh_token,
+        endpoint = server.refresh_endpoint or _required(server.token_endpoint)
+        body = CodeClient(client.client_id).prepare_refresh_body(
             body=_extra_body(server, authentication, server.refresh_params),
-            auth=authentication.auth or no_authorization,
-            headers={**server.token_headers, **FORM_HEADERS},
+            refresh_token=refresh_token,
+            scope=join_scopes(scopes, server.scope_separator) if scopes else None,
         )
-        answer = _read(session, server, now, "refresh_token")
+        answer = _ask(http, server, authentication, endpoint, body, now, "refresh_token")
         return answer.keeping_refresh_token(refresh_token)
 
 
-def _fetch(
-    session: ProtocolSession,
+def _ask(
+    http: requests.Session,
     server: AuthorizationServer,
     authentication: ClientAuthentication,
-    **parameters: Any,
-) -> None:
-    session.fetch_token(
-        _required(server.token_endpoint),
-        body=_extra_body(server, authentication),
-        auth=authentication.auth or no_authorization,
-        include_client_id=False,  # stands in the body already where it belongs there
+    endpoint: str,
+    body: str,
+    now: datetime,
+    grant_type: str,
+) -> TokenResponse:
+    """Post a grant and read the answer."""
+    answer = post_token_request(
+        http,
+        endpoint,
+        body,
         headers={**server.token_headers, **FORM_HEADERS},
-        **parameters,
+        auth=authentication.auth,
+        as_json=server.token_request_format == "json",  # noqa: S105  # a format
     )
-
-
-def _read(session: ProtocolSession, server: AuthorizationServer, now: datetime, grant_type: str) -> TokenResponse:
     return parse_token_response(
-        session.answer.status_code,
-        session.answer.headers,
-        session.answer.content,
+        answer.status_code,
+        answer.headers,
+        answer.content,
         rules=server.rules,
         requested_at=now,
         grant_type=grant_type,
@@ -255,10 +254,6 @@ def _refuse_reserved(names: Sequence[str] | Mapping[str, str], reserved: frozens
     taken = sorted(reserved.intersection(names))
     if taken:
         raise ConfigurationRefused("reserved_parameter", f"Reserved: {', '.join(taken)}")
-
-
-def _is_json(server: AuthorizationServer) -> bool:
-    return server.token_request_format == "json"  # noqa: S105  # a format
 
 
 def _required(endpoint: str) -> str:

@@ -201,6 +201,7 @@ class ProviderSpec:
     refuses_early_refresh: bool = False  # due when the token expires, not before
     refresh_token_idle_seconds: int | None = None  # a refresh token dies when it is not used for so long
     refresh_token_lifetime_seconds: int | None = None  # of each refresh token, where answers do not name it
+    max_concurrent_refreshes: int | None = None  # calls at once to its host, over all workers; None: the usual 64
     credential: CredentialKind = CredentialKind.CLIENT_SECRET
     resource: str = ""  # an MCP server's URL: endpoints are discovered and a client is registered for each workspace
     brand_icon: str = ""  # name of a symbol in static/vendor/simple-icons/sprite.svg

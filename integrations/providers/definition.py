@@ -111,6 +111,12 @@ def _long_seconds(value: Any) -> int:
     return value
 
 
+def _calls_at_once(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 10_000:
+        raise _Wrong("Write a whole number, from 1 to 10000.")
+    return value
+
+
 def _items(value: Any) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise _Wrong(f"Write a list, such as [first, second], not {_kind(value)}.")
@@ -344,6 +350,7 @@ _CATALOGUE_FIELDS: dict[str, type_Reader] = {
     ),
     "credential": lambda value: CredentialKind(_choice(*CredentialKind)(value)),
     "resource": _text(2000),
+    "max_concurrent_refreshes": _calls_at_once,
     "brand_icon": _text(40),
     "monogram": _text(2),
     "color": _text(20),

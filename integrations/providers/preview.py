@@ -264,7 +264,7 @@ def _requests(
     server = provider.server(stand_in.values, client)
     scopes = provider.effective_scopes(integration_additional=())
     now = datetime.now(UTC)
-    http = cast(Any, _Recorder())  # only `headers` and `send` of a session are used; see ProtocolSession
+    http = cast(Any, _Recorder())  # only `headers` and `send` of a session are used
     verifier = None if server.pkce == "off" else _SECRET
     if grant_type == GrantType.AUTHORIZATION_CODE:
         yield _authorization_request(stand_in, server, client, scopes, redirect_uri, verifier)

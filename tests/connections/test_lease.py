@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection as database
@@ -137,3 +138,22 @@ def test_the_claim_uses_the_partial_index() -> None:
     assert "schedule_due" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_claim_itself_reads_by_the_index_and_writes_by_the_rows_place(
+    django_assert_num_queries: Any,
+) -> None:
+    if database.vendor != "postgresql":
+        pytest.skip("SQLite has no statement that locks and claims")
+    make_due(make_workspace(), 300)
+    with django_assert_num_queries(1) as asked:
+        assert len(claim_due(5, NOW)) == 5
+    with database.cursor() as cursor:
+        cursor.execute("ANALYZE integrations_tokenschedule")
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {asked.captured_queries[0]['sql']}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute("SET enable_seqscan = on")
+    assert "Index Scan using schedule_due" in plan
+    assert "Tid Scan on integrations_tokenschedule" in plan

@@ -12,6 +12,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,30 @@ def test_the_checked_address_is_the_one_connected_to(monkeypatch: pytest.MonkeyP
     assert connected == [PUBLIC, PUBLIC]
     assert asked == ["as.example"]
     # Certificate and Host header are the name's, not the address's.
-    assert seen[0].startswith(b"GET /t HTTP/1.1\r\n")
-    assert b"\r\nHost: as.example\r\n" in seen[0]
+    assert len(seen) == 2
+    for request in seen:  # the second one by a pool that is remembered
+        assert request.startswith(b"GET /t HTTP/1.1\r\n")
+        assert b"\r\nHost: as.example\r\n" in request
+
+
+def test_more_hosts_than_are_kept_open_are_all_reached_again() -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(scripted_server()) for _ in range(14)]
+        http = stack.enter_context(door(*(server.host for server in servers)))
+        for server in servers:
+            server.answer("/t", json={"host": server.host})
+        for server in [*servers, *reversed(servers), *servers]:
+            assert http.get(f"{server.url}/t").json() == {"host": server.host}
+
+
+def test_a_session_that_was_closed_connects_anew() -> None:
+    with scripted_server() as server:
+        server.answer("/t", json={})
+        http = door(server.host)
+        http.get(f"{server.url}/t")
+        http.close()
+        assert http.get(f"{server.url}/t").status_code == 200
+        http.close()
 
 
 def test_when_the_pin_runs_out_a_rebound_name_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from django.test import Client
 
 from tests.factories import make_member, make_user, make_workspace
 from tests.workspaces.conftest import OPERATOR
-from workspaces import audit, audit_buffer
+from workspaces import audit, audit_buffer, audit_retention
 from workspaces.audit import WORKER, Actor, AuditAction, record, record_soon
 from workspaces.audit_log import AuditFilter, export_csv, find_events, read_page
 from workspaces.models import ActorKind, AppendOnlyError, AuditEvent, User, Workspace
@@ -90,6 +90,29 @@ def test_buffered_events_are_written_on_flush_in_order(workspace: Workspace) -> 
     audit.flush()
     audit.flush()
     assert labels() == ["read 0", "read 1", "read 2"]
+
+
+def test_the_operators_retention_deletes_old_events_in_bounded_steps(
+    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AuditEvent.objects.all()._raw_delete("default")
+    now = datetime(2030, 1, 31, tzinfo=UTC)
+    other = make_workspace()
+    for day in (1, 2, 3, 29, 2, 30):  # one was written late
+        AuditEvent.objects.create(
+            workspace=(workspace, other)[day % 2],
+            at=now.replace(day=day),
+            action="token:read",
+            actor_kind=ActorKind.SYSTEM,
+            target_label=f"day {day}",
+        )
+    assert audit_retention.delete_old_events(now) == 0, "0 keeps them for ever"
+    settings.AUDIT_RETENTION_DAYS = 20
+    monkeypatch.setattr(audit_retention, "BATCH", 2)
+    over = iter([0.0, 61.0])
+    assert audit_retention.delete_old_events(now, monotonic=lambda: next(over)) == 2, "a run has its time"
+    assert audit_retention.delete_old_events(now) == 2
+    assert labels() == ["day 29", "day 30"]
 
 
 def test_an_event_of_a_deleted_workspace_stops_nobody_elses(workspace: Workspace) -> None:

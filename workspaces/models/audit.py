@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -57,8 +58,21 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         raise AppendOnlyError("Audit events are append-only.")
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Refused: events go only with their workspace."""
+        """Refused: events go with their workspace, or when the operator's retention ends."""
         raise AppendOnlyError("Audit events are append-only.")
+
+    def delete_oldest(self, before: datetime, limit: int) -> int:
+        """Delete those among the first `limit` ever written that are older than `before`; for audit_retention alone.
+
+        The time has no index: ids follow it closely enough, and the key's index leads to the oldest.
+        """
+        oldest = self.model._default_manager.order_by("pk").values_list("pk", "at")[:limit]
+        ended = [pk for pk, at in oldest if at < before]
+        if not ended:
+            return 0
+        rows = self.model._default_manager.filter(pk__in=ended)
+        # Nothing refers to events, so there is nothing to collect first.
+        return int(rows._raw_delete(rows.db))
 
 
 class AuditEvent(models.Model):
