@@ -19,13 +19,16 @@ from integrations.connections.errors import (
 )
 from integrations.connections.preparing import why_not_renewable
 from integrations.connections.refresh import RefreshOutcome, refresh_connection
+from integrations.connections.waiting_room import WaitingRoom
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectionStatus, Token, TokenSecrets
-from workspaces.audit import Actor, AuditAction, record_soon
+from workspaces.audit import Actor, AuditAction, AuditBufferFull, record_soon
 from workspaces.models import Workspace
 
 DEFAULT_MIN_TTL = 60
 AWAY_RETRY_AFTER = 10  # seconds, while the database is away
+
+_room = WaitingRoom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +67,7 @@ def usable_token(
     if not _lives(token, min_ttl, moment):
         connection, token, warning = _renewed(connection, token, min_ttl, moment, now)
     secrets = _open(token)
-    detail = {"warning": warning} if warning else None
-    record_soon(
-        connection.workspace_id,
-        AuditAction.TOKEN_READ,
-        actor,
-        target_kind="connection",
-        target_id=str(connection.pk),
-        target_label=str(connection),
-        detail=detail,
-    )
+    _record(connection, actor, warning)
     return UsableToken(
         access_token=secrets.access_token,
         token_type=secrets.token_type,
@@ -82,6 +76,23 @@ def usable_token(
         connection_id=connection.pk,
         warning=warning,
     )
+
+
+def _record(connection: Connection, actor: Actor, warning: str | None) -> None:
+    """A read that cannot be recorded is none."""
+    try:
+        record_soon(
+            connection.workspace_id,
+            AuditAction.TOKEN_READ,
+            actor,
+            target_kind="connection",
+            target_id=str(connection.pk),
+            target_label=str(connection),
+            detail={"warning": warning} if warning else None,
+        )
+    except AuditBufferFull as error:
+        words = "Reads cannot be recorded at the moment, so no token is handed out."
+        raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, retry_after=AWAY_RETRY_AFTER) from error
 
 
 def _token_of(connection: Connection, now: datetime) -> Token:
@@ -117,7 +128,10 @@ def _renewed(
         # Valid still, or `_token_of` would have refused it.
         return connection, token, "The token expires soon and cannot be renewed without a person."
     try:
-        outcome = refresh_connection(connection.pk, forced=False, now=now, seen_version=token.version)
+        with _room.place() as has_place:
+            if not has_place:
+                return connection, token, _sent_away(token, moment)
+            outcome = refresh_connection(connection.pk, forced=False, now=now, seen_version=token.version)
     except DatabaseAway as error:
         words = sentence(TEMPORARILY_UNAVAILABLE)
         raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, retry_after=AWAY_RETRY_AFTER) from error
@@ -134,6 +148,14 @@ def _renewed(
     if outcome.refreshed:
         return outcome.connection, renewed, "Even a fresh token of this provider does not live as long as asked for."
     return outcome.connection, renewed, f"The token could not be renewed and expires soon. {outcome.message}".strip()
+
+
+def _sent_away(token: Token, now: datetime) -> str:
+    """The warning that goes with a token that still lives. Raises TokenUnavailable for one that does not."""
+    if not token.is_expired(now):
+        return "The token expires soon, and too many requests wait for renewals at the moment."
+    words = "Too many requests wait for renewals at the moment."
+    raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, retry_after=1)
 
 
 def _unavailable(outcome: RefreshOutcome, now: datetime) -> TokenUnavailable:
