@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db import connection as database
 from django.db import models
+from django.db.models.base import ModelState
 
 from integrations.connections.read_connections import read_connections
 from integrations.fields import Sealed, SealedTextField
 from integrations.models import Connection, Integration, Token
 from workspaces.api_keys import find_by_prefix
 from workspaces.models import ApiKey, Membership, User
-
-type_Model = TypeVar("type_Model", bound=models.Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ def find(prefix: str, wanted: ById | ByIntegration) -> Found | None:
     """None when there is no such key, or no such connection in its workspace. Raises DatabaseError, psycopg.Error."""
     if database.vendor != "postgresql":
         return _find_by_orm(prefix, wanted)
-    query, values = _query(wanted)
-    values = (*values, prefix)
+    condition, values = _condition(wanted)
+    values = (prefix, *values)
     if (own := read_connections()) is not None:
-        row = own.fetch_one(query, values)
+        row = own.fetch_one(_statement(condition), values)
     else:
         with database.cursor() as cursor:
-            cursor.execute(query, values)
+            cursor.execute(re.sub(r"\$\d", "%s", _statement(condition)), values)
             row = cursor.fetchone()
     return _found(row) if row is not None else None
 
@@ -86,23 +86,27 @@ class _Columns:
     """Columns of one model in the statement, and how they become an instance."""
 
     def __init__(self, model: type[models.Model], alias: str, names: set[str]) -> None:
-        self.model, self.alias = model, alias
+        self.model = model
         fields = [field for field in model._meta.concrete_fields if field.attname in names]
         assert len(fields) == len(names), names  # noqa: S101 (a column was renamed)
         self.names = [field.attname for field in fields]
         self.select = [f'{alias}."{field.column}"' for field in fields]
-        self._readers = [_reader_of(field) for field in fields]
+        readers = {field.attname: _reader_of(field) for field in fields}
+        self._readers = [(name, reader) for name, reader in readers.items() if reader is not None]
 
-    def instance(self, values: Sequence[Any]) -> Any:
-        """The model's instance, as a query of the ORM would have loaded it."""
-        read = [
-            value if reader is None or value is None else reader(value)
-            for reader, value in zip(self._readers, values, strict=True)
-        ]
-        return self.model.from_db("default", self.names, read)
+    def instance(self, values: Sequence[Any], **more: Any) -> Any:
+        """What the model's `from_db` makes, without its detours (a fifth of the time); `more` are columns, too."""
+        made = self.model.__new__(self.model)
+        columns = made.__dict__
+        columns.update(zip(self.names, values, strict=True), _state=ModelState(), **more)
+        made._state.adding, made._state.db = False, "default"
+        for name, reader in self._readers:
+            if columns[name] is not None:
+                columns[name] = reader(columns[name])
+        return made
 
 
-def _reader_of(field: models.Field[Any, Any]) -> Any:
+def _reader_of(field: models.Field[Any, Any]) -> Callable[[Any], Any] | None:
     if isinstance(field, SealedTextField):
         return lambda value: Sealed(bytes(value), stored=True)
     if isinstance(field, models.JSONField):
@@ -110,6 +114,7 @@ def _reader_of(field: models.Field[Any, Any]) -> Any:
     return None
 
 
+# What every read needs. Ids that several rows have in common are read once; the words of refusals when they are needed.
 _KEY = _Columns(
     ApiKey,
     "k",
@@ -118,42 +123,21 @@ _KEY = _Columns(
         "expires_at", "revoked_at", "last_used_at",
     },
 )  # fmt: skip
-_CONNECTION = _Columns(
-    Connection,
-    "c",
-    {
-        "id",
-        "workspace_id",
-        "integration_id",
-        "name",
-        "state",
-        "granted_scopes",
-        "last_error_code",
-        "last_error_message",
-    },
-)
-_INTEGRATION = _Columns(
-    Integration,
-    "i",
-    {"id", "workspace_id", "provider_id", "grant_type", "client_error_code", "client_error_message"},
-)
-_TOKEN = _Columns(
-    Token,
-    "t",
-    {"connection_id", "workspace_id", "ciphertext", "version", "has_refresh_token", "issued_at", "expires_at"},
-)
+_CONNECTION = _Columns(Connection, "c", {"id", "name", "state", "granted_scopes"})
+_INTEGRATION = _Columns(Integration, "i", {"id", "provider_id", "grant_type", "client_error_code"})
+_TOKEN = _Columns(Token, "t", {"ciphertext", "version", "has_refresh_token", "issued_at", "expires_at"})
 _PARTS = (_KEY, _CONNECTION, _INTEGRATION, _TOKEN)
 _ENDS = tuple(sum(len(part.names) for part in _PARTS[: turn + 1]) for turn in range(len(_PARTS)))
 
 
-def _query(wanted: ById | ByIntegration) -> tuple[str, tuple[Any, ...]]:
+def _condition(wanted: ById | ByIntegration) -> tuple[str, tuple[str, ...]]:
     if isinstance(wanted, ById):
-        return _statement('c."id" = %s'), (wanted.connection_id,)
+        return 'c."id" = $2', (str(wanted.connection_id),)
     names = (wanted.provider_id, wanted.grant_type)
-    by_integration = 'i."provider_id" = %s AND i."grant_type" = %s AND '
+    by_integration = 'i."provider_id" = $2 AND i."grant_type" = $3 AND '
     if wanted.name is None:
-        return _statement(by_integration + 'c."is_default"'), names
-    return _statement(by_integration + 'c."name" = %s'), (*names, wanted.name)
+        return by_integration + 'c."is_default"', names
+    return by_integration + 'c."name" = $4', (*names, wanted.name)
 
 
 @functools.cache
@@ -169,7 +153,7 @@ def _statement(condition: str) -> str:
         f' JOIN {_table(Connection)} c ON c."workspace_id" = k."workspace_id"'
         f' JOIN {_table(Integration)} i ON i."id" = c."integration_id" AND i."workspace_id" = k."workspace_id"'
         f' LEFT JOIN {_table(Token)} t ON t."connection_id" = c."id"'
-        f' WHERE {condition} AND k."prefix" = %s'
+        f' WHERE k."prefix" = $1 AND {condition}'
     )
 
 
@@ -179,11 +163,14 @@ def _table(model: type[models.Model]) -> str:
 
 def _found(row: tuple[Any, ...]) -> Found:
     key_end, connection_end, integration_end, token_end = _ENDS
-    api_key = _KEY.instance(row[:key_end])
-    api_key.creator_role = row[token_end]
-    connection = _CONNECTION.instance(row[key_end:connection_end])
-    related = connection._state.fields_cache
-    related["integration"] = _INTEGRATION.instance(row[connection_end:integration_end])
-    has_token = row[integration_end] is not None
-    related["token"] = _TOKEN.instance(row[integration_end:token_end]) if has_token else None
+    api_key = _KEY.instance(row[:key_end], creator_role=row[token_end])
+    workspace = {"workspace_id": api_key.workspace_id}
+    integration = _INTEGRATION.instance(row[connection_end:integration_end], **workspace)
+    connection = _CONNECTION.instance(row[key_end:connection_end], integration_id=integration.id, **workspace)
+    token = row[integration_end:token_end]
+    has_token = any(value is not None for value in token)
+    connection._state.fields_cache["integration"] = integration
+    connection._state.fields_cache["token"] = (
+        _TOKEN.instance(token, connection_id=connection.id, **workspace) if has_token else None
+    )
     return Found(api_key, connection)

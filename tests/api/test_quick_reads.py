@@ -452,10 +452,10 @@ def test_many_readers_share_few_connections_which_only_read() -> None:
     assert statuses == ["200 OK"] * 40
     own = read_connections.read_connections()
     assert own is not None
-    assert len(own._idle) <= 2
+    assert own._free.qsize() == 2
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        own.fetch_one("UPDATE workspaces_apikey SET name = %s RETURNING name", ("x",))
-    assert own.fetch_one("SELECT %s::int", (1,)) == (1,)  # a refused statement breaks no connection
+        own.fetch_one("UPDATE workspaces_apikey SET name = $1 RETURNING name", ("x",))
+    assert own.fetch_one("SELECT $1::int", ("1",)) == (1,)  # a refused statement breaks no connection
 
 
 @on_postgresql

@@ -6,17 +6,16 @@ reads valid tokens at a steady pace, and its latencies count from when each read
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import time
-from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from tests.benchmarks import load
 from tests.benchmarks.load import Request
-from tests.benchmarks.million import Million
+from tests.benchmarks.million import Million, run_in
 from tests.benchmarks.web import grantry, write_result
 from tests.servers.scripted import Answer, Received, scripted_server
 
@@ -28,37 +27,9 @@ PROVIDER_SECONDS = 1.0
 TARGET_MS = 10.0
 
 
-def _expired_connections(million: Million, token_endpoint: str, settings: Any) -> list[Request]:
-    """So many connections of a provider of their own, each with a token that ran out an hour ago."""
-    from django.utils import timezone
-
-    from integrations.providers.custom import create_custom_provider
-    from tests.factories import make_connection, make_integration
-    from workspaces.api_keys import create_api_key
-    from workspaces.audit import Actor
-    from workspaces.models import Workspace
-
-    settings.FERNET_KEYS = [million.environment["FERNET_KEYS"].encode()]
-    workspace = Workspace.objects.create(name="Slow", slug=f"slow-{time.time_ns()}")
-    definition = {
-        "name": "Slow",
-        "grant_types": ["authorization_code"],
-        "authorization_endpoint": token_endpoint.replace("/token", "/authorize"),
-        "token_endpoint": token_endpoint,
-    }
-    provider = create_custom_provider(workspace, definition, actor=Actor.operator())
-    integration = make_integration(workspace, provider.provider_id)
-    made = create_api_key(
-        workspace, name="reader", scopes=["tokens:read"], actor=Actor.operator("benchmark"), created_by=None
-    )
-    connections = [
-        make_connection(
-            integration, f"c{number}", provider_version=1, issued_at=timezone.now() - timedelta(hours=2),
-            refresh_token=f"old-{number}",
-        )
-        for number in range(BURSTS)
-    ]  # fmt: skip
-    return [Request(f"/api/v1/connections/{connection.pk}/token", made.key) for connection in connections]
+def _expired(environment: dict[str, str], token_endpoint: str) -> list[Request]:
+    made = json.loads(run_in(environment, "-m", "tests.benchmarks.expired", token_endpoint, str(BURSTS)))
+    return [Request(f"/api/v1/connections/{one}/token", made["key"]) for one in made["ids"]]
 
 
 def _slowly(received: Received) -> Answer:
@@ -70,7 +41,7 @@ def _slowly(received: Received) -> Answer:
 
 @pytest.mark.benchmark
 def test_two_hundred_readers_of_one_expired_token_disturb_nobody(
-    million: Million, settings: Any, django_db_blocker: Any, capsys: pytest.CaptureFixture[str]
+    million: Million, capsys: pytest.CaptureFixture[str]
 ) -> None:
     valid = [Request(f"/api/v1/connections/{one.connection_id}/token", one.key) for one in million.readable]
     idle: list[float] = []
@@ -78,9 +49,8 @@ def test_two_hundred_readers_of_one_expired_token_disturb_nobody(
     bursts = []
     with scripted_server() as provider:
         provider.respond("/token", _slowly)
-        with django_db_blocker.unblock(), million.in_process():
-            expired = _expired_connections(million, f"{provider.url}/token", settings)
         environment = {**million.environment, "OUTBOUND_ALLOWED_HOSTS": provider.host}
+        expired = _expired(environment, f"{provider.url}/token")
         with grantry(environment, PROCESSES) as port:
             host = f"localhost:{port}"
             load.result_of(load.start("flood", port, host, valid, connections=16, seconds=3))  # warm

@@ -69,7 +69,7 @@ def bare_reader(server: str, environment: dict[str, str], processes: int) -> Ite
     else:
         command = ["-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--workers", str(processes), "--no-ws"]
     command += ["--port", str(port), "tests.benchmarks.bare_reader:app"]
-    with serving(command, port, {**environment, "BARE_POOL_SIZE": "16"}):
+    with serving(command, port, {**environment, "BARE_POOL_SIZE": "10"}):
         yield port
 
 
