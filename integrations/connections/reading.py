@@ -95,7 +95,7 @@ class _Columns:
         self._readers = [(name, reader) for name, reader in readers.items() if reader is not None]
 
     def instance(self, values: Sequence[Any], **more: Any) -> Any:
-        """What the model's `from_db` makes, without its detours (a fifth of the time); `more` are columns, too."""
+        """What the model's `from_db` makes, without its detours; `more` are attributes, too."""
         made = self.model.__new__(self.model)
         columns = made.__dict__
         columns.update(zip(self.names, values, strict=True), _state=ModelState(), **more)
