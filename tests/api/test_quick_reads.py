@@ -197,6 +197,11 @@ def set_token(**fields: Any) -> Callable[[World], None]:
     return change
 
 
+def let_it_die_soon(world: World) -> None:
+    dies_at = timezone.now() + timedelta(seconds=50)
+    set_token(expires_at=dies_at, issued_at=AGES_AGO, has_refresh_token=False)(world)
+
+
 def refuse_client(world: World) -> None:
     Integration.objects.update(client_error_code="invalid_client", client_error_message="No.")
 
@@ -205,8 +210,7 @@ def only_the_named(world: World) -> None:
     Connection.objects.filter(is_default=True).update(is_default=False)
 
 
-NOW = timezone.now()
-AGES_AGO = NOW - timedelta(days=3)
+AGES_AGO = timezone.now() - timedelta(days=3)
 CASES = [
     Case("by id", 200, False),
     Case("by integration", 200, False, path=BY_INTEGRATION),
@@ -276,10 +280,7 @@ CASES = [
         "expired, nothing to renew with", 409, False,
         prepare=set_token(expires_at=AGES_AGO, issued_at=AGES_AGO, has_refresh_token=False),
     ),
-    Case(
-        "dying, nothing to renew with", 200, False,
-        prepare=set_token(expires_at=NOW + timedelta(seconds=50), issued_at=AGES_AGO, has_refresh_token=False),
-    ),
+    Case("dying, nothing to renew with", 200, False, prepare=let_it_die_soon),
 ]  # fmt: skip
 
 

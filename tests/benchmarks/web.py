@@ -93,6 +93,7 @@ def _wait_until_it_answers(process: subprocess.Popen[str], port: int) -> None:
 def write_result(name: str, result: dict[str, Any]) -> None:
     """Keep a result as JSON, and print it."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    machine += f", load {os.getloadavg()[0]:.1f}"  # far above the number of cores, latencies mean nothing
     result = {"what": result["what"], "machine": machine, "database": "postgresql", **result}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}-postgresql.json").write_text(json.dumps(result, indent=2) + "\n")
