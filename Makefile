@@ -35,6 +35,11 @@ $(VENV)/.dev-installed: requirements-dev.lock $(VENV)/.run-installed
 	@$(PIP_INSTALL) -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/.bench-installed: requirements-bench.lock $(VENV)/.dev-installed
+	@echo "Installing what the benchmarks measure against …"
+	@$(PIP_INSTALL) -r requirements-bench.lock
+	@touch $@
+
 run: install  ## start web, worker, beat and sandbox (PORT=9000 make run moves them); Ctrl-C stops them
 	@$(if $(PORT),PORT=$(PORT) )GRANTRY_STOP_WITH_PARENT=1 exec $(PY) manage.py up $(ARGS)
 
@@ -67,8 +72,9 @@ UV_COMPILE = $(VENV)/bin/uv pip compile --universal --generate-hashes --no-emit-
 lock: install-dev  ## pin anew what pyproject.toml wants
 	$(UV_COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(UV_COMPILE) $(ARGS) pyproject.toml --group dev -o requirements-dev.lock
+	$(UV_COMPILE) $(ARGS) --group bench --constraints requirements-dev.lock -o requirements-bench.lock
 
-bench: install-dev  ## measure (tests/benchmarks), and write docs/performance.md and its plots anew
+bench: $(VENV)/.bench-installed  ## measure (tests/benchmarks), and write docs/performance.md and its plots anew
 	@$(PY) -m tests.benchmarks $(ARGS)
 
 ci:  ## everything, as the build server does it

@@ -141,6 +141,8 @@ elif _database["ENGINE"] == "django.db.backends.postgresql":
     _vanished = {"tcp_user_timeout": 15_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2}
     _options = {"connect_timeout": 5, **_vanished, **_database.get("OPTIONS", {}), **_pooled.pop("OPTIONS", {})}
     _database.update(_pooled, OPTIONS=_options)
+# Token reads have connections of their own (integrations/connections/read_connections.py).
+DATABASE_READ_CONNECTIONS = env.int("DATABASE_READ_CONNECTIONS", default=4 if env.int("DATABASE_POOL_SIZE", 16) else 0)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")

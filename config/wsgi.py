@@ -6,4 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+from config.quick_reads import QuickReads  # noqa: E402 (it needs what the line above sets up)
+
+application = QuickReads(_django)

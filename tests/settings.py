@@ -17,6 +17,7 @@ from config.settings import *  # noqa: F403
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # speed: the hash is not what is tested
 ALLOWED_HOSTS = ["*"]
 RATE_LIMIT_SCALE = 0.0  # tests of the limits switch them on
+DATABASE_READ_CONNECTIONS = 0  # connections of their own would not see what a test's transaction wrote
 AUDIT_BACKGROUND_FLUSH = False  # a thread of its own would write outside the test's transaction
 # The test client and live servers go by names of their own; tests of the redirect put it back.
 MIDDLEWARE = [name for name in MIDDLEWARE if name != "workspaces.middleware.CanonicalHostMiddleware"]  # noqa: F405

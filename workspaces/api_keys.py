@@ -88,10 +88,23 @@ def authenticate(raw_key: str, now: datetime) -> ApiKey | None:
     One query. A key whose creator left the workspace (or may no longer sign in) is refused here; what a demoted
     creator's key may still do is `effective_scopes`. Writes the last use at most once a minute.
     """
+    prefix = prefix_of(raw_key)
+    return accept(find_by_prefix(prefix), raw_key, now) if prefix is not None else None
+
+
+def prefix_of(raw_key: str) -> str | None:
+    """The prefix by which a key is found; None for what is no key."""
     match = _KEY.fullmatch(raw_key)
-    if match is None:
-        return None
-    api_key = _with_creator_role().filter(prefix=match.group(1)).first()
+    return match.group(1) if match is not None else None
+
+
+def find_by_prefix(prefix: str) -> ApiKey | None:
+    """The key with its workspace and its creator's role. Nothing is checked: that is `accept`'s."""
+    return _with_creator_role().filter(prefix=prefix).first()
+
+
+def accept(api_key: ApiKey | None, raw_key: str, now: datetime) -> ApiKey | None:
+    """The key that was found by a raw key's prefix, if the raw key is right and may be used now; else None."""
     # Compared even when the prefix is unknown, so that the time taken says nothing about prefixes.
     matches = hmac.compare_digest(_digest(raw_key), api_key.digest if api_key is not None else _NO_DIGEST)
     if api_key is None or not matches or not api_key.is_usable(now) or current_role(api_key) is None:
@@ -118,6 +131,12 @@ def effective_scopes(api_key: ApiKey) -> frozenset[KeyScope]:
         return frozenset()
     allowed = scopes_for(role)
     return frozenset(scope for scope in allowed if scope.value in api_key.scopes)
+
+
+def has_scope(api_key: ApiKey, scope: KeyScope) -> bool:
+    """Whether `effective_scopes` has it."""
+    role = current_role(api_key)
+    return role is not None and scope.value in api_key.scopes and SCOPE_PERMISSION[scope] in permissions_of(role)
 
 
 def scopes_for(role: Role) -> list[KeyScope]:

@@ -15,9 +15,11 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from workspaces.audit_buffer import AuditBuffer
+from workspaces.audit_buffer import AuditBuffer, AuditBufferFull, BufferedEvent
 from workspaces.models import ActorKind, ApiKey, AuditEvent, AuditResult, User, Workspace
 from workspaces.models.audit import action_label
+
+__all__ = ["WORKER", "Actor", "AuditAction", "AuditBufferFull", "discard_buffer", "flush", "record", "record_soon"]
 
 _buffer = AuditBuffer()
 
@@ -132,6 +134,8 @@ def _event(
 def _clean(value: Any) -> Any:
     """Text as both databases can keep it: PostgreSQL refuses NUL, and half surrogate pairs have no UTF-8."""
     if isinstance(value, str):
+        if value.isascii() and "\x00" not in value:
+            return value
         return value.replace("\x00", "").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {_clean(key): _clean(entry) for key, entry in value.items()}
@@ -186,10 +190,26 @@ def record_soon(
     result: AuditResult = AuditResult.OK,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Append one event within a second, outside the caller's transaction (token reads)."""
-    event = _event(workspace_id, action, actor, target=None, target_label=target_label, result=result, detail=detail)
-    event.target_kind, event.target_id = target_kind, target_id
-    _buffer.add(event)
+    """Append one event within a second, outside the caller's transaction (token reads).
+
+    Nothing but a tuple is made here: this is part of every read. Raises AuditBufferFull while events can't be written.
+    """
+    _buffer.add(
+        BufferedEvent(
+            workspace_id=workspace_id,
+            at=timezone.now(),
+            action=action.value,
+            result=result.value,
+            actor_kind=actor.kind.value,
+            actor_id=actor.id,
+            actor_label=_clean(actor.label)[:254],
+            target_kind=target_kind,
+            target_id=target_id,
+            target_label=_clean(target_label)[:254],
+            request_id=actor.request_id,
+            detail=_clean(detail) if detail else {},
+        )
+    )
 
 
 def flush() -> None:

@@ -18,7 +18,7 @@ from ninja.security import HttpBearer
 from integrations.api.bodies import require_small_body
 from integrations.api.problems import Problem, request_id_of
 from workspaces import rate_limits
-from workspaces.api_keys import authenticate, effective_scopes
+from workspaces.api_keys import authenticate, has_scope
 from workspaces.audit import Actor
 from workspaces.models import ApiKey, Workspace
 from workspaces.roles import KeyScope
@@ -66,8 +66,8 @@ class ApiKeyAuth(HttpBearer):
     def __call__(self, request: HttpRequest) -> Caller[Any]:
         """Authenticate, limit, authorize, find. Raises Problem."""
         api_key = _api_key_of(request)
-        self._limit(api_key)
-        if self.scope not in effective_scopes(api_key):
+        limit_requests(api_key, calls_provider=self.calls_provider)
+        if not has_scope(api_key, self.scope):
             raise _scope_missing(self.scope)
         require_small_body(request)
         path = request.resolver_match.kwargs if request.resolver_match else {}
@@ -80,19 +80,28 @@ class ApiKeyAuth(HttpBearer):
         """Unused: `__call__` reads the header itself, strictly."""
         raise NotImplementedError
 
-    def _limit(self, api_key: ApiKey) -> None:
-        try:
-            rate_limits.hit("api", str(api_key.pk), limit=REQUESTS_PER_MINUTE, seconds=60)
-            if self.calls_provider:
-                rate_limits.hit("api-provider", str(api_key.pk), limit=PROVIDER_CALLS_PER_MINUTE, seconds=60)
-        except rate_limits.RateLimited as error:
-            raise Problem("rate_limited", retry_after=error.retry_after) from error
+
+def limit_requests(api_key: ApiKey, *, calls_provider: bool = False) -> None:
+    """Count one request of the key. Raises Problem `rate_limited`."""
+    key = str(api_key.pk)
+    try:
+        rate_limits.hit("api", key, limit=REQUESTS_PER_MINUTE, seconds=60, in_blocks=True)
+        if calls_provider:
+            rate_limits.hit("api-provider", key, limit=PROVIDER_CALLS_PER_MINUTE, seconds=60)
+    except rate_limits.RateLimited as error:
+        raise Problem("rate_limited", retry_after=error.retry_after) from error
+
+
+def raw_key_of(header: str) -> str | None:
+    """What an Authorization header carries as a bearer token; None for any other header."""
+    found = _CREDENTIALS.fullmatch(header.strip())
+    return found.group(1) if found is not None else None
 
 
 def _api_key_of(request: HttpRequest) -> ApiKey:
     header = request.headers.get("Authorization", "")
-    found = _CREDENTIALS.fullmatch(header.strip())
-    api_key = authenticate(found.group(1), timezone.now()) if found else None
+    raw_key = raw_key_of(header)
+    api_key = authenticate(raw_key, timezone.now()) if raw_key is not None else None
     if api_key is None:
         # One answer whatever is wrong; only the challenge tells "none sent" apart, as RFC 6750 §3.1 asks.
         challenge = 'Bearer realm="Grantry"' + (', error="invalid_token"' if header else "")

@@ -111,9 +111,8 @@ def request_id_of(request: HttpRequest) -> uuid.UUID | None:
     return getattr(request, "request_id", None)
 
 
-def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """Answer with problem details; never cached."""
-    request_id = request_id_of(request)
+def problem_content(problem: Problem, request_id: uuid.UUID | None) -> dict[str, Any]:
+    """The body."""
     body: dict[str, Any] = {
         "type": f"{settings.PUBLIC_BASE_URL}/api/v1/docs#problem-{problem.code}",
         "title": problem.kind.title,
@@ -125,6 +124,12 @@ def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
     }
     if problem.errors:
         body["errors"] = [error.as_json() for error in problem.errors]
+    return body
+
+
+def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """Answer with problem details; never cached."""
+    body = problem_content(problem, request_id_of(request))
     response = JsonResponse(body, status=problem.kind.status, content_type=PROBLEM_JSON, headers=problem.headers)
     response["Cache-Control"] = "no-store"
     return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from ninja import Query, Router
 
@@ -13,7 +13,7 @@ from integrations.api.parameters import ConnectionId, GrantTypeName, ProviderId
 from integrations.api.problems import Problem
 from integrations.api.schemas.connections import TokenOut
 from integrations.api.targets import IntegrationTarget, connection_named, find_connection, find_integration
-from integrations.connections.tokens import usable_token
+from integrations.connections.tokens import DEFAULT_MIN_TTL, UsableToken, usable_token
 from integrations.models import Connection
 from workspaces.audit import Actor
 from workspaces.roles import KeyScope
@@ -47,7 +47,7 @@ REFUSALS = refusals(
     openapi_extra=REFUSALS,
 )
 def read_connection_token(
-    request: ApiRequest[Connection], connection_id: ConnectionId, min_ttl: MinTTL = 60
+    request: ApiRequest[Connection], connection_id: ConnectionId, min_ttl: MinTTL = DEFAULT_MIN_TTL
 ) -> TokenOut:
     """A token that works now, renewed first where that is due. Recorded in the audit trail."""
     return _token(request.auth.target, min_ttl, request.auth.actor)
@@ -66,7 +66,7 @@ def read_token(
     provider_id: ProviderId,
     grant_type: GrantTypeName,
     connection: ConnectionFilter = None,
-    min_ttl: MinTTL = 60,
+    min_ttl: MinTTL = DEFAULT_MIN_TTL,
 ) -> TokenOut:
     """The same, by provider and grant type."""
     integration = request.auth.target.integration
@@ -76,13 +76,17 @@ def read_token(
     return _token(found, min_ttl, request.auth.actor)
 
 
+def token_content(token: UsableToken) -> dict[str, Any]:
+    """The answer's members, in the order of `TokenOut`."""
+    return {
+        "access_token": token.access_token,
+        "token_type": token.token_type,
+        "expires_at": token.expires_at,
+        "scopes": token.scopes,
+        "connection_id": token.connection_id,
+        "warning": token.warning or None,
+    }
+
+
 def _token(connection: Connection, min_ttl: int, actor: Actor) -> TokenOut:
-    token = usable_token(connection, min_ttl=min_ttl, actor=actor)
-    return TokenOut(
-        access_token=token.access_token,
-        token_type=token.token_type,
-        expires_at=token.expires_at,
-        scopes=list(token.scopes),
-        connection_id=token.connection_id,
-        warning=token.warning or None,
-    )
+    return TokenOut(**token_content(usable_token(connection, min_ttl=min_ttl, actor=actor)))

@@ -19,15 +19,18 @@ from integrations.connections.errors import (
 from integrations.connections.preparing import why_not_renewable
 from integrations.connections.refresh import WAIT_FOR_OTHERS_SECONDS, RefreshOutcome, refresh_connection
 from integrations.connections.status import code_of_end
+from integrations.connections.waiting_room import WaitingRoom
 from integrations.crypto import SealError
 from integrations.models import Connection, ConnectionStatus, Token, TokenSecrets
-from workspaces.audit import Actor, AuditAction, record_soon
+from workspaces.audit import Actor, AuditAction, AuditBufferFull, record_soon
 from workspaces.models import Workspace
 
 DEFAULT_MIN_TTL = 60
 # For a renewal that somebody else is at, while the token still is valid.
 WAIT_WITH_VALID_TOKEN_SECONDS = 2.0
 AWAY_RETRY_AFTER = 10  # seconds, while the database is away
+
+_room = WaitingRoom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +76,7 @@ def usable_token(
     if not _lives(token, min_ttl, moment, max_age):
         connection, token, warning = _renewed(connection, token, min_ttl, moment, now)
     secrets = _open(token)
-    detail = {"warning": warning} if warning else None
-    record_soon(
-        connection.workspace_id,
-        AuditAction.TOKEN_READ,
-        actor,
-        target_kind="connection",
-        target_id=str(connection.pk),
-        target_label=str(connection),
-        detail=detail,
-    )
+    _record(connection, actor, warning)
     return UsableToken(
         access_token=secrets.access_token,
         token_type=secrets.token_type,
@@ -91,6 +85,23 @@ def usable_token(
         connection_id=connection.pk,
         warning=warning,
     )
+
+
+def _record(connection: Connection, actor: Actor, warning: str | None) -> None:
+    """A read that cannot be recorded is none."""
+    try:
+        record_soon(
+            connection.workspace_id,
+            AuditAction.TOKEN_READ,
+            actor,
+            target_kind="connection",
+            target_id=str(connection.pk),
+            target_label=str(connection),
+            detail={"warning": warning} if warning else None,
+        )
+    except AuditBufferFull as error:
+        words = "Reads cannot be recorded at the moment, so no token is handed out."
+        raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, retry_after=AWAY_RETRY_AFTER) from error
 
 
 def _token_of(connection: Connection, now: datetime) -> Token:
@@ -131,9 +142,12 @@ def _renewed(
     is_valid = not token.is_over(moment, max_age)
     wait_seconds = WAIT_WITH_VALID_TOKEN_SECONDS if is_valid else WAIT_FOR_OTHERS_SECONDS
     try:
-        outcome = refresh_connection(
-            connection.pk, forced=False, now=now, seen_version=token.version, wait_seconds=wait_seconds
-        )
+        with _room.place() as has_place:
+            if not has_place:
+                return connection, token, _sent_away(is_valid)
+            outcome = refresh_connection(
+                connection.pk, forced=False, now=now, seen_version=token.version, wait_seconds=wait_seconds
+            )
     except (DatabaseAway, *AWAY) as error:
         if is_valid and not token.is_over(now or shared_now(), max_age):
             return connection, token, "The token could not be renewed and expires soon. The database is away."
@@ -152,6 +166,14 @@ def _renewed(
     if outcome.refreshed:
         return outcome.connection, renewed, "Even a fresh token of this provider does not live as long as asked for."
     return outcome.connection, renewed, f"The token could not be renewed and expires soon. {outcome.message}".strip()
+
+
+def _sent_away(is_valid: bool) -> str:
+    """The warning that goes with a token that still lives. Raises TokenUnavailable for one that does not."""
+    if is_valid:
+        return "The token expires soon, and too many requests wait for renewals at the moment."
+    words = "Too many requests wait for renewals at the moment."
+    raise TokenUnavailable(TEMPORARILY_UNAVAILABLE, words, retry_after=1)
 
 
 def _unavailable(outcome: RefreshOutcome, now: datetime) -> TokenUnavailable:

@@ -98,8 +98,8 @@ def million_connections(rows: int = ROWS) -> Iterator[Million]:
     try:
         with tempfile.TemporaryDirectory(prefix="grantry-million-") as folder:
             environment = _environment(urlunsplit(urlsplit(server)._replace(path=f"/{name}")), folder)
-            _run(environment, "manage.py", "migrate", "--verbosity", "0")
-            made = json.loads(_run(environment, "-m", "tests.benchmarks.million", str(rows)))
+            run_in(environment, "manage.py", "migrate", "--verbosity", "0")
+            made = json.loads(run_in(environment, "-m", "tests.benchmarks.million", str(rows)))
             yield Million(environment, rows, [Readable(**one) for one in made])
     finally:
         _on_server(server, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -118,7 +118,8 @@ def _environment(database_url: str, var_dir: str) -> dict[str, str]:
     }
 
 
-def _run(environment: dict[str, str], *arguments: str) -> str:
+def run_in(environment: dict[str, str], *arguments: str) -> str:
+    """Run Python with these arguments in an installation's environment, and return what it printed."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -222,7 +223,7 @@ def _insert(model: Any, own: dict[str, str], source: str) -> str:
     columns = [field.column for field in model._meta.concrete_fields]
     values = [own.get(column, f't."{column}"') for column in columns]
     names = ", ".join(f'"{column}"' for column in columns)
-    return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {', '.join(values)} FROM {source}"  # noqa: S608 (our own columns)
+    return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {', '.join(values)} FROM {source}"  # noqa: S608
 
 
 if __name__ == "__main__":

@@ -206,6 +206,14 @@ def test_what_no_key_opens_is_said_and_kept(delegated: Integration, settings: An
     assert read(connection).access_token == "access-token-1"
 
 
+def test_a_read_that_cannot_be_recorded_is_none(delegated: Integration, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = make_connection(delegated, issued_at=NOW)
+    monkeypatch.setattr("workspaces.audit_buffer.HARD_LIMIT", 0)
+    with pytest.raises(TokenUnavailable) as caught:
+        read(connection)
+    assert (caught.value.code, caught.value.retry_after) == ("temporarily_unavailable", 10)
+
+
 def test_a_connection_is_found_by_its_integration_and_name(workspace: Workspace, delegated: Integration) -> None:
     default = make_connection(delegated)
     named = make_connection(delegated, "second")

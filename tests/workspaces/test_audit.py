@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.test import Client
+from django.utils import timezone
 
 from tests.factories import make_member, make_user, make_workspace
 from tests.workspaces.conftest import OPERATOR
@@ -144,12 +145,8 @@ def test_a_row_the_database_refuses_is_named_in_the_log_and_stops_nobody_elses(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     read_token(workspace.pk, "first")
-    event = audit._event(
-        workspace.pk, AuditAction.TOKEN_READ, OPERATOR, target=None, target_label="poison", result=audit.AuditResult.OK,
-        detail=None,
-    )  # fmt: skip
-    event.actor_kind = None  # type: ignore[assignment] # NOT NULL
-    audit._buffer.add(event)
+    poison = audit._buffer._events[0]._replace(actor_kind=None)  # type: ignore[arg-type] # NOT NULL
+    audit._buffer.add(poison)
     read_token(workspace.pk, "last")
     with caplog.at_level(logging.ERROR):
         audit.flush()
@@ -157,6 +154,41 @@ def test_a_row_the_database_refuses_is_named_in_the_log_and_stops_nobody_elses(
     assert "can never be stored: token:read" in caplog.text
     audit.flush()
     assert labels() == ["first", "last"]
+
+
+def test_what_cannot_be_recorded_is_refused_before_memory_runs_out(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_buffer, "HARD_LIMIT", 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(audit_buffer, "_insert", _raise(OperationalError("read-only")))
+        for number in range(2):
+            read_token(workspace.pk, f"read {number}")
+            audit.flush()
+        with pytest.raises(audit.AuditBufferFull):
+            read_token(workspace.pk, "one too many")
+    audit.flush()
+    assert labels() == ["read 0", "read 1"]
+    read_token(workspace.pk, "later")
+
+
+def test_buffered_text_is_kept_as_both_databases_can(workspace: Workspace) -> None:
+    actor = Actor(ActorKind.API_KEY, "1", 'tab\t, quote", backslash \\N, nul \x00, \ud800 ü' + "x" * 300, uuid.uuid4())
+    record_soon(
+        workspace.pk,
+        AuditAction.TOKEN_READ,
+        actor,
+        target_kind="connection",
+        target_id="c1",
+        target_label="line\nend",
+        detail={"warning": 'a "quote"\x00'},
+    )
+    audit.flush()
+    event = AuditEvent.objects.get()
+    assert event.actor_label == ('tab\t, quote", backslash \\N, nul , ? ü' + "x" * 300)[:254]
+    assert (event.target_label, event.detail) == ("line\nend", {"warning": 'a "quote"'})
+    assert (event.request_id, event.actor_kind, event.result) == (actor.request_id, "api_key", "ok")
+    assert abs((timezone.now() - event.at).total_seconds()) < 60
 
 
 def test_a_bug_in_writing_loses_no_event(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import Any
 
@@ -20,11 +21,13 @@ from workspaces.rate_limits import hit
 pytestmark = pytest.mark.django_db
 
 START = 1_800_000_000.0  # a multiple of 60
+WHO_A = hashlib.sha256(b"a").hexdigest()[:32]
 
 
 @pytest.fixture(autouse=True)
-def _limits_on(settings: Any) -> None:
+def _limits_on(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.RATE_LIMIT_SCALE = 1.0
+    monkeypatch.setattr(rate_limits, "_prepaid", rate_limits._Prepaid())
 
 
 @pytest.fixture(params=["table", "cache"])
@@ -59,6 +62,40 @@ def test_a_new_window_begins_anew(store: Any) -> None:
     with pytest.raises(RateLimited):
         hit("invite", "a", limit=1, seconds=60, now=START + 59.9)
     hit("invite", "a", limit=1, seconds=60, now=START + 60)
+
+
+def test_in_blocks_exactly_the_limit_passes_with_few_counts(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    count = rate_limits._count
+    monkeypatch.setattr(rate_limits, "_count", lambda *args, **more: counts.append(args[1]) or count(*args, **more))
+    for _ in range(250):
+        hit("api", "a", limit=250, seconds=60, now=START, in_blocks=True)
+    assert counts == [2] * 125
+    with pytest.raises(RateLimited) as refused:
+        hit("api", "a", limit=250, seconds=60, now=START + 17, in_blocks=True)
+    assert refused.value.retry_after == 43
+    hit("api", "a", limit=250, seconds=60, now=START + 60, in_blocks=True)
+
+
+def test_the_last_block_may_be_a_part(store: Any) -> None:
+    rate_limits._count(f"rate:api:{int(START) // 60}:{WHO_A}", 299, ends_at=int(START) + 60, now=int(START))
+    hit("api", "a", limit=300, seconds=60, now=START, in_blocks=True)
+    with pytest.raises(RateLimited):
+        hit("api", "a", limit=300, seconds=60, now=START, in_blocks=True)
+
+
+def test_what_is_left_of_a_block_ends_with_its_window_and_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepaid = rate_limits._Prepaid()
+    prepaid.put("api", "a", 1, 5)
+    prepaid.put("api", "a", 1, 1)
+    assert [prepaid.take("api", "a", 1) for _ in range(7)] == [True] * 6 + [False]
+    prepaid.put("api", "a", 1, 5)
+    assert not prepaid.take("api", "a", 2)
+    assert not prepaid.take("api", "b", 1)
+    monkeypatch.setattr(rate_limits, "MOST_PREPAID", 3)
+    for number in range(100):
+        prepaid.put("api", str(number), 1, 5)
+    assert len(prepaid._left) <= 3
 
 
 def test_names_and_keys_count_apart(store: Any) -> None:

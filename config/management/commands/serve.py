@@ -30,6 +30,7 @@ class Command(BaseCommand):
             raise CommandError(f"Port {port} is in use. Stop what listens there or choose another: --port {port + 10}.")
         # Worker processes read the settings anew: without a PUBLIC_BASE_URL of its own, theirs follows this port.
         os.environ["PORT"] = str(port)
+        os.environ["WEB_THREADS"] = str(options["threads"])  # half of them may wait for renewals
         if settings.IS_HTTPS and not settings.TRUSTED_PROXY_COUNT:
             self.stderr.write(
                 "PUBLIC_BASE_URL is https and TRUSTED_PROXY_COUNT is 0: every request will be redirected to https. "
