@@ -1,0 +1,55 @@
+"""The product's models in the test's own process, over an installation's database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import environ
+from django.db import connections, models
+from django.db.models import F
+
+from integrations.models import Integration, ProviderPause, TokenSchedule
+
+ALIAS = "default"
+
+
+@contextmanager
+def models_use(url: str) -> Iterator[None]:
+    """Within the block Django's default database is this one."""
+    before = connections.databases[ALIAS]
+    settings = {**before, **environ.Env.db_url_config(url), "OPTIONS": {}, "CONN_MAX_AGE": None}
+    _point_to(settings)
+    try:
+        yield
+    finally:
+        _point_to(before)
+
+
+def reconnect() -> None:
+    """Forget the connection: the server at its other end was restarted."""
+    connections[ALIAS].close()
+
+
+def let_pass(seconds: float) -> None:
+    """Move all times that the engine waits for that far back, instead of waiting.
+
+    The database's clock decides about them, so this is what a process sees that has slept so long.
+    """
+    shift = timedelta(seconds=seconds)
+    _move(TokenSchedule, shift, "refresh_due_at", "lease_until")
+    _move(ProviderPause, shift, "until")
+    _move(Integration, shift, "next_probe_at")
+
+
+def _move(model: type[models.Model], shift: timedelta, *names: str) -> None:
+    moved: dict[str, Any] = {name: F(name) - shift for name in names}
+    model._default_manager.update(**moved)
+
+
+def _point_to(settings: dict[str, Any]) -> None:
+    connections[ALIAS].close()
+    del connections[ALIAS]
+    connections.databases[ALIAS] = settings
