@@ -140,7 +140,7 @@ class Exchange(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.gone.set()
         if self.call is not None and self.call.ended_at is None:
             self.call.ended_at, self.call.hung_up = time.time(), True

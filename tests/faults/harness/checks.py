@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from integrations.clock import database_now
 from integrations.models import Connection, TokenSchedule
 from tests.faults.harness.data import all_due_again, stored_refresh_tokens
 from tests.faults.harness.installation import Installation
@@ -13,44 +14,48 @@ from tests.servers.strict_rotating import Realm
 
 def everything_settled() -> bool:
     """Whether nothing is due and nobody is renewing anything."""
-    from integrations.clock import database_now
-
     rows = TokenSchedule.objects
-    return not (
-        rows.filter(lease_id__isnull=False).exists() or rows.filter(refresh_due_at__lte=database_now()).exists()
-    )
+    leased, due = rows.filter(lease_id__isnull=False), rows.filter(refresh_due_at__lte=database_now())
+    return not (leased.exists() or due.exists())
 
 
-def assert_nothing_lost(realm: Realm, *, but: Collection[str] = ()) -> None:
-    """No refresh token was spent twice, and the newest of each family is stored; `but` names what could not survive."""
-    report = realm.report()
-    assert [token for token in report.spent_twice if not _is_of(token, but)] == [], "spent twice"
-    assert {family for family in report.revoked if family not in but} == set(), "families that the provider ended"
+def not_stored(realm: Realm) -> set[str]:
+    """Families whose newest refresh token the database does not hold."""
     stored = stored_refresh_tokens()
-    lost = {
-        family: (stored.get(family), newest)
-        for family, newest in report.newest.items()
-        if family not in but and stored.get(family) != newest
-    }
-    assert lost == {}, f"{len(lost)} newest refresh tokens are not stored (stored, newest)"
+    return {family for family, newest in realm.report().newest.items() if stored.get(family) != newest}
 
 
-def assert_everybody_renews(installation: Installation, realm: Realm, *, but: Collection[str] = ()) -> None:
+def assert_nothing_lost(*realms: Realm, but: Collection[str] = ()) -> None:
+    """No refresh token was spent twice, and the newest of each family is stored; `but` names what could not survive."""
+    for realm in realms:
+        report = realm.report()
+        assert [token for token in report.spent_twice if _family(token) not in but] == [], "spent twice"
+        assert set(report.revoked) - set(but) == set(), "families that the provider ended"
+        assert not_stored(realm) - set(but) == set(), "newest refresh tokens that are not stored"
+
+
+def assert_everybody_renews(installation: Installation, *realms: Realm, but: Collection[str] = ()) -> None:
     """Nothing is lost, and once all are due again each is renewed by one call more."""
-    assert_nothing_lost(realm, but=but)
-    before = realm.report().newest
-    realm.forget_calls()
+    assert_nothing_lost(*realms, but=but)
+    before = [realm.report().newest for realm in realms]
+    for realm in realms:
+        realm.forget_calls()
     all_due_again()
     installation.wake()
-    wait_until(everything_settled, "everything to renew once more", seconds=60)
-    assert_nothing_lost(realm, but=but)
-    report = realm.report()
-    expected = {family for family in before if family not in but}
-    assert {family for family in expected if report.newest[family] == before[family]} == set(), "not renewed"
-    assert {family: len(calls) for family, calls in report.by_family().items()} == dict.fromkeys(expected, 1)
-    troubled = Connection.objects.exclude(name__in=list(but)).exclude(state="connected")
-    assert list(troubled.values_list("name", "state", "last_error_code")) == []
+    wait_until(everything_settled, "everything to renew once more", or_say=_troubled)
+    assert_nothing_lost(*realms, but=but)
+    for realm, newest_before in zip(realms, before, strict=True):
+        report = realm.report()
+        expected = set(newest_before) - set(but)
+        assert {family for family in expected if report.newest[family] == newest_before[family]} == set()
+        assert {family: len(calls) for family, calls in report.by_family().items()} == dict.fromkeys(expected, 1)
+    assert [row for row in _troubled() if row[0] not in but] == []
 
 
-def _is_of(token: str, families: Collection[str]) -> bool:
-    return any(token.startswith(f"rt-{family}-") for family in families)
+def _troubled() -> list[tuple[str, ...]]:
+    rows = Connection.objects.exclude(state="connected")
+    return list(rows.values_list("name", "state", "last_error_code"))
+
+
+def _family(token: str) -> str:
+    return token.removeprefix("rt-").rpartition("-")[0]

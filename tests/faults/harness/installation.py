@@ -96,10 +96,10 @@ class Installation:
 
     def send(self, task: str, *arguments: str, times: int = 1) -> None:
         """Hand a task to whichever worker takes it."""
-        with Celery(broker=self.services.redis.url(), set_as_current=False) as app:
-            with app.connection_for_write() as broker:
-                for _ in range(times):
-                    app.send_task(f"integrations.{task}", args=list(arguments), queue="grantry", connection=broker)
+        app = Celery(broker=self.services.redis.url(), set_as_current=False)
+        with app.connection_for_write() as broker:
+            for _ in range(times):
+                app.send_task(f"integrations.{task}", args=list(arguments), queue="grantry", connection=broker)
 
     def wake(self, times: int = 1) -> None:
         """What a beat does."""

@@ -19,7 +19,7 @@ from tests.faults.harness.ports import free_port
 
 # Durability is what production pays for. Here the machine never crashes, only processes do, and for those a commit
 # that reached the kernel is enough.
-OPTIONS = "-c fsync=off -c max_connections=200 -c listen_addresses=127.0.0.1"
+OPTIONS = "-c fsync=off -c max_connections=200 -c listen_addresses=127.0.0.1 -c track_activity_query_size=16384"
 
 
 def find_tool(name: str) -> str | None:
