@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import redis
 import requests
 from celery import Celery
 
@@ -104,6 +105,11 @@ class Installation:
     def wake(self, times: int = 1) -> None:
         """What a beat does."""
         self.send("refresh_due", times=times)
+
+    def queued(self, *, running: bool = True) -> int:
+        """Tasks that nobody has taken and, unless `running` is False, those that are not done."""
+        with redis.Redis.from_url(self.services.redis.url()) as client:
+            return int(client.llen("grantry")) + (int(client.hlen("unacked")) if running else 0)
 
     def spooled(self, host: str = "a") -> list[Path]:
         """Answers that a host keeps in files, waiting or set aside."""

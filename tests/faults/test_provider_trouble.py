@@ -1,0 +1,144 @@
+"""Providers that are down, ask to be left alone, or refuse the client: few calls meanwhile, and everybody recovers."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from integrations.connections.batch import CALLS_AT_ONCE, CALLS_PER_HOST
+from integrations.models import Connection, Integration, Notice, NoticeKind, ProviderPause
+from integrations.providers.registry import find_newest_spec
+from integrations.providers.setup import save_integration
+from tests.faults.harness.checks import assert_everybody_renews, everything_settled, not_stored
+from tests.faults.harness.data import make_due
+from tests.faults.harness.database import let_pass
+from tests.faults.harness.installation import Installation
+from tests.faults.harness.waiting import wait_until
+from tests.servers.strict_rotating import Call, Realm, StrictServer
+from workspaces.audit import Actor, AuditAction
+from workspaces.models import AuditEvent
+
+pytestmark = pytest.mark.faults
+
+WORKERS = 2
+NEW_SECRET = "another-secret"
+
+
+def test_provider_down_with_two_thousand_due_and_back(installation: Installation, realm: Realm) -> None:
+    """Until the first failures are settled each worker has calls under way; from then on it is a probe now and then."""
+    down_seconds, known_after, probes_per_minute = 30.0, 10.0, 12
+    make_due(realm, 2000)
+    realm.rules(status=503)
+    start(installation)
+    wait_until(lambda: realm.report().calls, "the first call")
+    time.sleep(down_seconds)
+    calls = realm.report().calls
+    first = calls[0].at
+    curve = [sum(1 for call in calls if start <= call.at - first < start + 5) for start in range(0, 30, 5)]
+    assert sum(curve[:2]) <= WORKERS * 2 * CALLS_AT_ONCE, curve
+    assert sum(curve[2:]) <= probes_per_minute * (down_seconds - known_after) / 60 + 1, curve
+
+    realm.rules()
+    for _ in range(12):
+        let_pass(60)
+        installation.wake()
+        time.sleep(2.5)
+        if not not_stored(realm) and len(realm.report().answered) >= 2000:
+            break
+    wait_until(lambda: len(realm.report().answered) >= 2000, "everybody to recover", or_say=states)
+    wait_until(everything_settled, "everybody to settle")
+    assert_everybody_renews(installation, realm)
+
+
+def test_nobody_calls_before_the_time_that_a_provider_asked_for(
+    installation: Installation, provider: StrictServer
+) -> None:
+    """Both forms of Retry-After (RFC 9110 §10.2.3), for the schedule and for a forced refresh."""
+    seconds, count = 15, 250
+    realms = {form: provider.realm(form) for form in ("seconds", "date")}
+    integrations = {}
+    for form, realm in realms.items():
+        realm.rules(status=429, error="slow_down", retry_after=seconds, retry_after_form=form)
+        integrations[form] = make_due(realm, count)
+    start(installation)
+    wait_until(lambda: all(refused(realm) for realm in realms.values()), "both to refuse")
+    first_refusal = {form: refused(realm)[0].ended_at or 0.0 for form, realm in realms.items()}
+    wait_until(lambda: ProviderPause.objects.count() == len(realms), "both pauses")
+    for form, realm in realms.items():
+        realm.rules()
+        connection = integrations[form].connections.order_by("name").last()
+        assert connection is not None
+        installation.send("refresh_connection", str(connection.pk))
+    time.sleep(max(0.0, max(first_refusal.values()) + seconds - 1.0 - time.time()))
+
+    for form, realm in realms.items():
+        report = realm.report()
+        assert len(report.calls) <= WORKERS * CALLS_PER_HOST, "calls that were under way when the first was refused"
+        ends = first_refusal[form] + seconds if form == "seconds" else int(first_refusal[form]) + seconds
+        assert [call.outcome for call in report.calls if call.at < ends and call.outcome != "429"] == []
+    for _ in range(6):
+        let_pass(30)
+        installation.wake()
+        time.sleep(2)
+    wait_until(everything_settled, "everybody to recover")
+    assert_everybody_renews(installation, *realms.values())
+
+
+def test_refused_client_of_five_hundred_connections(installation: Installation, realm: Realm) -> None:
+    """One alarm, no more calls than were under way, and everybody renews once the secret is right."""
+    integration = make_due(realm, 500)
+    realm.rules(secret=NEW_SECRET)
+    start(installation)
+    wait_until(lambda: Integration.objects.exclude(client_error_code="").exists(), "the alarm")
+    wait_until(everything_settled, "everybody to wait")
+    asked = len(realm.report().calls)
+    assert asked <= WORKERS * CALLS_PER_HOST
+    installation.wake(times=4)
+    wait_until(everything_settled, "nobody to be due")
+    time.sleep(2)
+    assert len(realm.report().calls) == asked, "nobody tries again by itself within the hour"
+    alarms = Notice.objects.filter(kind=NoticeKind.MISCONFIGURED)
+    assert [alarm.connection_name for alarm in alarms] == [""]
+    assert AuditEvent.objects.filter(action=AuditAction.INTEGRATION_CLIENT_REFUSED).count() == 1
+
+    correct_secret(integration, NEW_SECRET)
+    installation.wake(times=4)
+    wait_until(lambda: len(realm.report().answered) == 500, "everybody to renew", or_say=states)
+    wait_until(everything_settled, "everybody to settle")
+    assert_everybody_renews(installation, realm)
+
+
+def start(installation: Installation) -> None:
+    """Two hosts with a worker each, and a beat."""
+    installation.beat("a")
+    for worker in [installation.worker(host, wait=False) for host in ("a", "b")]:
+        worker.wait_for_line("ready.")
+    installation.wake(times=4)
+
+
+def refused(realm: Realm) -> list[Call]:
+    """Calls that were asked to come later."""
+    return [call for call in realm.report().calls if call.outcome == "429"]
+
+
+def correct_secret(integration: Integration, secret: str) -> None:
+    """What an admin does who reads the alarm."""
+    integration.refresh_from_db()
+    spec = find_newest_spec(integration.workspace, integration.provider_id)
+    save_integration(
+        integration.workspace,
+        spec,
+        integration.grant_type,
+        client_id=integration.client_id,
+        client_secret=secret,
+        actor=Actor.operator(),
+    )
+
+
+def states() -> dict[str, int]:
+    """How many connections are in which state."""
+    found: dict[str, int] = {}
+    for state in Connection.objects.values_list("state", flat=True):
+        found[state] = found.get(state, 0) + 1
+    return found
