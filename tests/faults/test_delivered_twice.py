@@ -13,7 +13,7 @@ from tests.servers.strict_rotating import BEFORE, Realm
 
 pytestmark = pytest.mark.faults
 
-CONNECTIONS = 100
+CONNECTIONS = 60  # no more than one worker asks a host for at once
 DELIVERIES = 40
 
 
