@@ -63,6 +63,6 @@ def share_between_both(installation: Installation, realm: Realm) -> None:
     """One worker claims what is not locked, the other the rest; no answer comes before the release."""
     with locked(installation, FIRST_HALF):
         installation.wake(times=8)
-        wait_until(lambda: len(realm.report().held) == CONNECTIONS // 2, "half of the calls", seconds=20)
+        wait_until(lambda: len(realm.report().held) == CONNECTIONS // 2, "half of the calls")
     installation.wake(times=8)
-    wait_until(lambda: len(realm.report().held) == CONNECTIONS, "all calls", seconds=9)
+    wait_until(lambda: len(realm.report().held) == CONNECTIONS, "all calls", seconds=18)

@@ -25,7 +25,7 @@ def test_one_call_per_token_however_often_a_task_is_delivered(installation: Inst
     for worker in [installation.worker(host, wait=False) for host in ("a", "b")]:
         worker.wait_for_line(WORKER_READY)
     installation.wake(times=DELIVERIES)
-    wait_until(lambda: len(realm.report().held) >= CONNECTIONS, "all calls", seconds=9)
+    wait_until(lambda: len(realm.report().held) >= CONNECTIONS, "all calls", seconds=18)
     installation.send("refresh_connection", str(chosen.pk), times=8)
     installation.wake(times=DELIVERIES)
     realm.release()

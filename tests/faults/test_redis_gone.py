@@ -29,12 +29,12 @@ def test_redis_stopped_and_flushed(installation: Installation, realm: Realm) -> 
     for worker in [installation.worker(host, wait=False) for host in ("a", "b")]:
         worker.wait_for_line(WORKER_READY)
     installation.wake()
-    wait_until(lambda: len(realm.report().held) == CONNECTIONS, "all calls", seconds=20)
+    wait_until(lambda: len(realm.report().held) == CONNECTIONS, "all calls")
 
     installation.services.redis.stop()
     realm.release()
     realm.rules()
-    wait_until(everything_settled, "calls under way to end without a broker", seconds=30)
+    wait_until(everything_settled, "calls under way to end without a broker")
     all_due_again()
     token = f"/connections/{integration.connections.earliest('name').pk}/token"
     end = time.monotonic() + GONE_SECONDS
@@ -44,14 +44,14 @@ def test_redis_stopped_and_flushed(installation: Installation, realm: Realm) -> 
         assert requests.get(f"{url}/healthz", timeout=5).status_code == 200
         time.sleep(0.5)
     installation.services.redis.start()
-    wait_until(lambda: len(realm.report().answered) >= 2 * CONNECTIONS, "the next beat", seconds=60)
+    wait_until(lambda: len(realm.report().answered) >= 2 * CONNECTIONS, "the next beat")
     wait_until(everything_settled, "everybody to settle")
 
     all_due_again()
     for _ in range(20):
         installation.services.redis.flush()
         time.sleep(0.1)
-    wait_until(lambda: len(realm.report().answered) >= 3 * CONNECTIONS, "the next beat", seconds=60)
+    wait_until(lambda: len(realm.report().answered) >= 3 * CONNECTIONS, "the next beat")
     wait_until(everything_settled, "everybody to settle")
     assert {len(calls) for calls in realm.report().by_family().values()} == {3}
     assert_everybody_renews(installation, realm)

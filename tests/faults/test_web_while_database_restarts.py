@@ -49,8 +49,8 @@ def test_web_under_load_while_the_database_restarts(installation: Installation, 
         installation.services.postgres.start()
         reconnect()
         before = statuses[200]
-        wait_until(lambda: statuses[200] > before + 5 * READERS, "answers again", seconds=30, or_say=lambda: statuses)
-        wait_until(lambda: waited, "the waiting reader", seconds=40)
+        wait_until(lambda: statuses[200] > before + 5 * READERS, "answers again", or_say=lambda: statuses)
+        wait_until(lambda: waited, "the waiting reader")
 
     assert web.is_running()
     assert set(statuses) <= {200, 503}, statuses

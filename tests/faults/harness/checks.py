@@ -42,7 +42,7 @@ def assert_everybody_renews(installation: Installation, *realms: Realm, but: Col
         realm.forget_calls()
     all_due_again()
     installation.wake()
-    wait_until(everything_settled, "everything to renew once more", or_say=_troubled)
+    wait_until(everything_settled, "everything to renew once more", seconds=300, or_say=_troubled)
     assert_nothing_lost(*realms, but=but)
     for realm, newest_before in zip(realms, before, strict=True):
         report = realm.report()

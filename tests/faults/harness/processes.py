@@ -63,7 +63,7 @@ class Process:
             return False
         return True
 
-    def wait_for_line(self, text: str, *, seconds: float = 60.0) -> None:
+    def wait_for_line(self, text: str, *, seconds: float = 120.0) -> None:
         """Return once its log holds the text."""
 
         def logged_or_dead() -> bool:
