@@ -149,6 +149,6 @@ def take_over(installation: Installation, successor: Process) -> None:
 
 
 def assert_outcome_unknown(families: set[str]) -> None:
-    """These need a person, because the provider takes the spent token for stolen; nobody else does."""
-    troubled = Connection.objects.exclude(state="connected").values_list("name", "state")
-    assert dict(troubled) == dict.fromkeys(families, "reconnect_required")
+    """These need a person, because the provider takes the spent token for stolen, and say so; nobody else does."""
+    troubled = Connection.objects.exclude(state="connected").values_list("name", "state", "last_error_code")
+    assert set(troubled) == {(family, "reconnect_required", "refresh_outcome_unknown") for family in families}
