@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import environ
-from django.db import connections, models
+from django.apps import apps
+from django.db import connections
 from django.db.models import F
 
-from integrations.models import Integration, ProviderPause, TokenSchedule
-
 ALIAS = "default"
+# Columns that hold a moment which somebody waits for.
+AWAITED = {"refresh_due_at", "lease_until", "suspected_at", "until", "next_probe_at"}
 
 
 @contextmanager
@@ -39,14 +40,11 @@ def let_pass(seconds: float) -> None:
     The database's clock decides about them, so this is what a process sees that has slept so long.
     """
     shift = timedelta(seconds=seconds)
-    _move(TokenSchedule, shift, "refresh_due_at", "lease_until")
-    _move(ProviderPause, shift, "until")
-    _move(Integration, shift, "next_probe_at")
-
-
-def _move(model: type[models.Model], shift: timedelta, *names: str) -> None:
-    moved: dict[str, Any] = {name: F(name) - shift for name in names}
-    model._default_manager.update(**moved)
+    for model in apps.get_app_config("integrations").get_models():
+        names = [field.name for field in model._meta.concrete_fields if field.name in AWAITED]
+        if names:
+            moved: dict[str, Any] = {name: F(name) - shift for name in names}
+            model._default_manager.update(**moved)
 
 
 def _point_to(settings: dict[str, Any]) -> None:
