@@ -19,6 +19,7 @@ pytestmark = pytest.mark.faults
 
 CONNECTIONS = 100
 GONE_SECONDS = 90.0
+HANGING, HANGS_SECONDS = 40, 12.0
 FIRST_HALF = (
     "SELECT 1 FROM integrations_tokenschedule WHERE connection_id IN"
     " (SELECT id FROM integrations_connection WHERE name < 'main-0050') FOR UPDATE"
@@ -56,6 +57,24 @@ def test_database_gone_under_a_hundred_refreshes_and_a_worker_stopped_meanwhile(
     assert installation.spooled("a") == installation.spooled("b") == []
     assert {len(calls) for calls in realm.report().by_family().values()} == {1}
     realm.rules()
+    assert_everybody_renews(installation, realm)
+
+
+def test_database_that_hangs_while_answers_arrive(installation: Installation, realm: Realm) -> None:
+    """Its connections stay open, and nothing comes: commits wait, and end well."""
+    make_due(realm, HANGING)
+    realm.rules(hold=AFTER)
+    installation.worker("a")
+    installation.wake()
+    wait_until(lambda: len(realm.report().held) == HANGING, "all calls")
+    with installation.services.postgres.frozen():
+        realm.release()
+        time.sleep(HANGS_SECONDS)
+
+    realm.rules()
+    wait_until(lambda: not not_stored(realm), "all answers to be stored")
+    wait_until(everything_settled, "everybody to settle")
+    assert {len(calls) for calls in realm.report().by_family().values()} == {1}
     assert_everybody_renews(installation, realm)
 
 
