@@ -7,7 +7,7 @@ import pytest
 from integrations.models import Connection, TokenSchedule
 from tests.faults.harness.checks import assert_everybody_renews, everything_settled, not_stored
 from tests.faults.harness.data import make_due
-from tests.faults.harness.database import let_pass
+from tests.faults.harness.database import let_leases_run_out
 from tests.faults.harness.installation import WORKER_READY, Installation
 from tests.faults.harness.locks import kill_at_lock, locked
 from tests.faults.harness.processes import Process
@@ -17,7 +17,6 @@ from tests.servers.strict_rotating import AFTER, BEFORE, Realm, StrictServer
 pytestmark = pytest.mark.faults
 
 CONNECTIONS = 20
-LEASE_AND_GRACE = 75.0
 HOLD_BACK_LOADS = "LOCK TABLE integrations_integration IN ACCESS EXCLUSIVE MODE"
 HOLD_BACK_CLAIMS = "LOCK TABLE integrations_tokenschedule IN EXCLUSIVE MODE"
 HOLD_BACK_COMMIT = (
@@ -143,7 +142,7 @@ def wait_until_all_are_held(installation: Installation, realm: Realm) -> tuple[P
 def take_over(installation: Installation, successor: Process) -> None:
     """The victim's leases run out, and another worker comes by."""
     successor.wait_for_line(WORKER_READY)
-    let_pass(LEASE_AND_GRACE)
+    let_leases_run_out()
     installation.wake()
     wait_until(everything_settled, "another worker to take over", or_say=lambda: successor.log)
 

@@ -45,9 +45,14 @@ def test_provider_slower_than_the_lease(installation: Installation, provider: St
     strict.rules()
     for realm in (unread, forgiving, strict):
         assert_calls_follow_each_other(realm)
-    wait_until(lambda: Connection.objects.filter(state="degraded").count() > 0, "failures to be settled")
-    let_pass(15)
-    installation.wake(times=4)
+
+    def recovered() -> bool:
+        let_pass(60)
+        installation.wake()
+        return not Connection.objects.filter(state="degraded").exists()
+
+    wait_until(lambda: Connection.objects.filter(state="degraded").exists(), "failures to be settled")
+    wait_until(recovered, "everybody to recover", every=2.5)
     wait_until(everything_settled, "everybody to settle")
 
     for realm in (unread, forgiving, strict):

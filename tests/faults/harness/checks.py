@@ -29,7 +29,8 @@ def assert_nothing_lost(*realms: Realm, but: Collection[str] = ()) -> None:
     """No refresh token was spent twice, and the newest of each family is stored; `but` names what could not survive."""
     for realm in realms:
         report = realm.report()
-        assert [token for token in report.spent_twice if _family(token) not in but] == [], "spent twice"
+        twice = [token for token in report.spent_twice if _family(token) not in but]
+        assert twice == [], f"spent twice: {twice}"
         assert set(report.revoked) - set(but) == set(), "families that the provider ended"
         assert not_stored(realm) - set(but) == set(), "newest refresh tokens that are not stored"
 

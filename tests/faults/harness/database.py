@@ -13,8 +13,9 @@ from django.db import connections
 from django.db.models import F
 
 ALIAS = "default"
-# Columns that hold a moment which somebody waits for.
-AWAITED = {"refresh_due_at", "lease_until", "suspected_at", "until", "next_probe_at"}
+# Columns that hold a moment which somebody waits for, and those of leases.
+AWAITED = {"refresh_due_at", "until", "next_probe_at"}
+LEASES = {"lease_until", "suspected_at"}
 
 
 @contextmanager
@@ -35,13 +36,22 @@ def reconnect() -> None:
 
 
 def let_pass(seconds: float) -> None:
-    """Move all times that the engine waits for that far back, instead of waiting.
+    """Move all times that the engine waits for that far back, instead of waiting; leases stay.
 
     The database's clock decides about them, so this is what a process sees that has slept so long.
     """
+    _move_back(AWAITED, seconds)
+
+
+def let_leases_run_out(seconds: float = 75.0) -> None:
+    """The same for leases. Only for those of the dead: nobody else may take what a living process holds."""
+    _move_back(LEASES, seconds)
+
+
+def _move_back(columns: set[str], seconds: float) -> None:
     shift = timedelta(seconds=seconds)
     for model in apps.get_app_config("integrations").get_models():
-        names = [field.name for field in model._meta.concrete_fields if field.name in AWAITED]
+        names = [field.name for field in model._meta.concrete_fields if field.name in columns]
         if names:
             moved: dict[str, Any] = {name: F(name) - shift for name in names}
             model._default_manager.update(**moved)
