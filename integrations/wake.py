@@ -8,6 +8,7 @@ import time
 from functools import partial
 
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,6 @@ REFRESH_DUE = "integrations.refresh_due"
 RESCHEDULE = "integrations.reschedule"
 DELIVER_WEBHOOKS = "integrations.deliver_webhooks"
 TIMEOUT_SECONDS = 1.0
-EXPIRES_SECONDS = 30
 # Hints of one kind that follow each other closely say nothing new, and a broker that is away costs a second each.
 AT_MOST_EVERY_SECONDS = 1.0
 AFTER_FAILURE_SECONDS = 30.0
@@ -56,7 +56,7 @@ def _send(task: str) -> bool:
                 "socket_timeout": TIMEOUT_SECONDS,
                 "socket_connect_timeout": TIMEOUT_SECONDS,
             }
-            current_app.send_task(task, connection=broker, retry=False, expires=EXPIRES_SECONDS)
+            current_app.send_task(task, connection=broker, retry=False, expires=settings.WAKE_UP_SECONDS)
     except Exception as error:  # noqa: BLE001 (whatever a broker's client raises: no request may fail by it)
         logger.warning("The worker could not be woken: %s", type(error).__name__)
         return False
