@@ -128,8 +128,10 @@ class _Batch:
         self.patience.commit(partial(applying.apply_renewal, renewed, now=self.clock.now(), actor=WORKER))
 
     def _has_room(self) -> bool:
-        """Whether to claim more: early enough that no call waits for the claim, never while commits wait."""
-        return len(self.waiting) + self.unsettled <= self.limit // 2 and not self.patience.is_tried
+        """Whether to claim more: early enough that no call waits for the claim, never ahead of commits that wait."""
+        if self.patience.is_tried or self.unsettled > self.limit:
+            return False
+        return len(self.waiting) + len(self.in_flight) <= self.limit // 2
 
     def _claim(self) -> bool:
         if self.patience.was_tried:
