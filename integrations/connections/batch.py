@@ -171,9 +171,10 @@ class _Batch:
         self.leases_wait = self.leases_wait or waiting > 0
 
     def _has_room(self) -> bool:
-        """Whether to claim more: early enough that no call waits for the claim, never while commits wait."""
-        to_commit = self.unsettled - len(self.in_flight)
-        return self.queue.busy + to_commit <= self.limit // 2 and not self.patience.is_tried
+        """Whether to claim more: early enough that no call waits for the claim, never ahead of commits that wait."""
+        if self.patience.is_tried or self.unsettled - len(self.in_flight) > self.limit:
+            return False
+        return self.queue.busy <= self.limit // 2
 
     def _claim(self) -> bool:
         if self.patience.was_tried:

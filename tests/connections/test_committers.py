@@ -42,7 +42,7 @@ def answers_of(count: int) -> list[Answer]:
     rows = preparing.load([lease.connection_id for lease in claimed])
     made: list[Answer] = []
     for lease in claimed:
-        job = preparing.prepare(rows[lease.connection_id], lease, {}, NOW, forced=False)
+        job = preparing.prepare(rows[lease.connection_id], lease, preparing.Barriers(), NOW, forced=False)
         assert isinstance(job, Job)
         made.append(Answer(job, partial(_same, renewal.call(job, CLOCK))))
     return made
