@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 860, 330, 90, 14, 14, 56
+WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 980, 470, 80, 14, 14, 56
 STYLE = """
     text { font: 13px system-ui, sans-serif; fill: #1f2937 } .title { font-weight: 600; font-size: 15px }
     .baseline { fill: #94a3b8 } .product { fill: #0f766e } .ground { fill: #ffffff }

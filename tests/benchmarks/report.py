@@ -82,6 +82,7 @@ def record_result(
         "met": target.is_met(measured) if target else None,
         **figures,
         "machine": machine(),
+        "load_average": round(os.getloadavg()[0], 1),  # above the number of cores, others were measured too
         "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": f"python -m pytest {' '.join(sys.argv[1:])}".strip(),
     }
