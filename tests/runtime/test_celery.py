@@ -18,7 +18,7 @@ def test_tasks_bind_to_our_app_in_every_process_that_runs_django() -> None:
 def test_beat_wakes_only_tasks_that_exist() -> None:
     scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
 
-    assert scheduled == {"integrations.refresh_due", "integrations.sweep"}
+    assert scheduled == {"integrations.refresh_due", "integrations.send_digests", "integrations.sweep"}
     assert scheduled <= set(current_app.tasks)
 
 
