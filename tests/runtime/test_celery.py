@@ -18,7 +18,7 @@ def test_tasks_bind_to_our_app_in_every_process_that_runs_django() -> None:
 def test_beat_wakes_only_tasks_that_exist() -> None:
     scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
 
-    assert {"integrations.refresh_due", "integrations.deliver_webhooks", "integrations.sweep"} <= scheduled
+    assert {"integrations.refresh_due", "integrations.deliver_webhooks", "integrations.send_digests"} <= scheduled
     assert scheduled <= set(current_app.tasks)
 
 
