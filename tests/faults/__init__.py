@@ -1,0 +1,1 @@
+"""What happens to refresh tokens when something breaks: real processes, PostgreSQL and Redis. `make faults`."""
