@@ -182,9 +182,13 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_DEFAULT_QUEUE = "grantry"
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+# A wake-up that nobody took is dropped some time: while workers are away they must not pile up for days. Celery goes by
+# the clocks of both machines, which may be minutes apart, so this is long; doing nothing an hour's times is quick.
+WAKE_UP_SECONDS = 3600
+_wake_up = {"expires": WAKE_UP_SECONDS}
 CELERY_BEAT_SCHEDULE = {
-    "refresh-due-tokens": {"task": "integrations.refresh_due", "schedule": 10.0, "options": {"expires": 30}},
-    "sweep-expired-rows": {"task": "integrations.sweep", "schedule": 300.0, "options": {"expires": 600}},
+    "refresh-due-tokens": {"task": "integrations.refresh_due", "schedule": 10.0, "options": _wake_up},
+    "sweep-expired-rows": {"task": "integrations.sweep", "schedule": 300.0, "options": _wake_up},
 }
 
 # --- accounts -------------------------------------------------------------------------------------------

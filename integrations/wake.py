@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
 
 logger = logging.getLogger(__name__)
 
 REFRESH_DUE = "integrations.refresh_due"
 TIMEOUT_SECONDS = 1.0
-EXPIRES_SECONDS = 30
 
 
 def wake_worker() -> None:
@@ -30,6 +30,6 @@ def _send() -> None:
                 "socket_timeout": TIMEOUT_SECONDS,
                 "socket_connect_timeout": TIMEOUT_SECONDS,
             }
-            current_app.send_task(REFRESH_DUE, connection=broker, retry=False, expires=EXPIRES_SECONDS)
+            current_app.send_task(REFRESH_DUE, connection=broker, retry=False, expires=settings.WAKE_UP_SECONDS)
     except Exception as error:  # noqa: BLE001 (whatever a broker's client raises: no request may fail by it)
         logger.warning("The worker could not be woken: %s", type(error).__name__)
