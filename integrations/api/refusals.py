@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +11,7 @@ from integrations.api.problems import PROBLEMS, FieldError, Problem
 from integrations.api.validation import verb_errors
 from integrations.connections.changes import NameTaken
 from integrations.connections.choices import ChoicesRefused
-from integrations.connections.commits import DatabaseAway
+from integrations.connections.commits import AWAY, DatabaseAway
 from integrations.connections.errors import FlowRefused, TokenUnavailable, message_of
 from integrations.crypto import SealError
 from integrations.errors import HasDependants
@@ -24,6 +25,8 @@ from integrations.providers.scope_rules import ScopesRefused
 from integrations.providers.setup import InvalidSetup
 from integrations.providers.strict_yaml import UnreadableYAML
 from workspaces.rate_limits import RateLimited
+
+logger = logging.getLogger(__name__)
 
 # Codes of FlowRefused that blame one value of the body.
 FLOW_FIELDS = {
@@ -81,6 +84,13 @@ def discovery_failed(error: DiscoveryFailed, *, field: str = "issuer") -> Proble
     return Problem("invalid_request", words, errors=[FieldError(field, words)], extra=tried)
 
 
+def _database_away(error: Exception) -> Problem:
+    """Away before anything was asked of a provider; connections in use at a restart of PostgreSQL end like this too."""
+    if not isinstance(error, DatabaseAway):
+        logger.warning("The API could not answer, because the database did not: %s", type(error).__name__)
+    return Problem("temporarily_unavailable", DATABASE_AWAY, retry_after=RETRY_SECONDS)
+
+
 def _has_dependants(error: HasDependants) -> Problem:
     words = "Something depends on it. Remove that first, or send ?force=true."
     return Problem("has_dependants", words, extra={"dependants": error.dependants})
@@ -108,7 +118,7 @@ REFUSALS: dict[type[Exception], Callable[[Any], Problem]] = {
     RateLimited: lambda error: Problem("rate_limited", retry_after=error.retry_after),
     SealError: lambda error: Problem("undecryptable"),
     Connection.DoesNotExist: lambda error: Problem("not_found"),  # deleted while the call was under way
-    DatabaseAway: lambda error: Problem("temporarily_unavailable", DATABASE_AWAY, retry_after=RETRY_SECONDS),
+    **dict.fromkeys((DatabaseAway, *AWAY), _database_away),
 }
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from integrations.api.bodies import MAX_BODY_BYTES
 from integrations.models import Connection, Integration
@@ -130,3 +131,20 @@ def test_a_failure_of_ours_is_a_problem_too(
     assert problem["code"] == "internal_error"
     assert problem["request_id"] == response["X-Request-ID"]
     assert "wires" not in response.content.decode()
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_does_not_answer_is_503(
+    error: type[Exception], api: ApiClient, github: Integration, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program tries again later by itself; 500 would tell it that this makes no sense."""
+
+    def lose_connection(*args: Any, **kwargs: Any) -> None:
+        raise error("server closed the connection unexpectedly at 10.0.0.7")
+
+    monkeypatch.setattr("integrations.api.tokens.usable_token", lose_connection)
+    response = api.get(f"{GITHUB}/token")
+    assert response.status_code == 503
+    assert response.json()["code"] == "temporarily_unavailable"
+    assert int(response["Retry-After"]) > 0
+    assert "10.0.0.7" not in response.content.decode()
