@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test catalogue lint fmt lock bench ci
+.PHONY: help install install-dev run test faults catalogue lint fmt lock bench ci
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ PARALLEL = -n $(shell $(PY) -c 'import os; print((os.cpu_count() or 1) + 1)') --
 
 test: install-dev  ## run the tests (ARGS="-k word" chooses some)
 	@$(PY) -m pytest $(PARALLEL) $(ARGS)
+
+# They wait more than they compute, but some have to be quicker than a call's ten seconds: two at a time, whatever the
+# machine.
+faults: install-dev  ## kill processes, stop PostgreSQL and Redis, and count refresh tokens (minutes)
+	@$(PY) -m pytest tests/faults -m faults -n 2 --dist worksteal $(ARGS)
 
 # Under made-up production settings, so that a fresh clone needs none of its own.
 catalogue: install-dev  ## check the provider files and write their table into docs/providers.md
