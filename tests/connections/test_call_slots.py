@@ -200,7 +200,7 @@ def jobs_of(*counts: int) -> Iterator[list[list[Job]]]:
 
 def job_for(connection: Connection) -> Job:
     lease = Lease(connection.pk, connection.pk, NOW)
-    job = prepare(load([connection.pk])[connection.pk], lease, {}, NOW, forced=True)
+    job = prepare(load([connection.pk])[connection.pk], lease, preparing.Barriers(), NOW, forced=True)
     assert isinstance(job, Job)
     return job
 
