@@ -23,7 +23,7 @@ from integrations.connections import batch, call_slots
 from integrations.connections.call_queue import SLOW_AFTER_SECONDS, CallQueue
 from integrations.connections.call_slots import RESERVED, CallSlots, Lane, fair_part, lane_of
 from integrations.connections.lease import Lease
-from integrations.connections.preparing import load, prepare
+from integrations.connections.preparing import Barriers, load, prepare
 from integrations.connections.renewal import Job
 from integrations.models import CallShare, Connection, Token, TokenSchedule
 from tests.connections.conftest import NOW, TOKEN, define_provider, token_answer
@@ -200,7 +200,7 @@ def jobs_of(*counts: int) -> Iterator[list[list[Job]]]:
 
 def job_for(connection: Connection) -> Job:
     lease = Lease(connection.pk, connection.pk, NOW)
-    job = prepare(load([connection.pk])[connection.pk], lease, preparing.Barriers(), NOW, forced=True)
+    job = prepare(load([connection.pk])[connection.pk], lease, Barriers(), NOW, forced=True)
     assert isinstance(job, Job)
     return job
 
