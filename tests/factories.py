@@ -95,15 +95,17 @@ def store_token(
 ) -> Token:
     """Give a connection a token and a schedule."""
     content = {"access_token": access_token, "refresh_token": refresh_token, "token_type": "Bearer"}
+    renewable = refresh_token is not None or connection.integration.grant_type == GrantType.CLIENT_CREDENTIALS
+    expires_at = issued_at + lifetime if lifetime is not None else None
     token = Token.objects.create(
         connection=connection,
         workspace=connection.workspace,
         ciphertext=json.dumps(content),
         has_refresh_token=refresh_token is not None,
         issued_at=issued_at,
-        expires_at=issued_at + lifetime if lifetime is not None else None,
+        expires_at=expires_at,
+        consent_ends_at=None if renewable else expires_at,
     )
-    renewable = refresh_token is not None or connection.integration.grant_type == GrantType.CLIENT_CREDENTIALS
     if due_at is None and lifetime is not None and renewable:
         due_at = issued_at + lifetime * 0.8
     TokenSchedule.objects.create(connection=connection, refresh_due_at=due_at)

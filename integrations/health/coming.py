@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Coalesce
-
+from integrations.connections.forecast import connections_needing_consent
 from integrations.connections.integration_page import NextStep, make_page
-from integrations.models import Connection, ConnectionState, GrantType, Token
+from integrations.models import Connection, GrantType
 from integrations.providers.base import ProviderSpec
 from workspaces.models import Workspace
 from workspaces.roles import Permission
@@ -57,44 +55,24 @@ def forecast(
     workspace: Workspace, specs: Mapping[str, ProviderSpec], *, can: frozenset[Permission], now: datetime
 ) -> Forecast:
     """Whose consent ends within AHEAD. Two queries."""
-    ending = consent_ending(workspace, now)
+    ending = connections_needing_consent(workspace, AHEAD, now)
     rows = []
     for connection in ending[:ROWS]:
-        spec = specs.get(connection.integration.provider_id)
-        if spec is not None:
+        spec, ends_at = specs.get(connection.integration.provider_id), connection.token.consent_ends_at
+        if spec is not None and ends_at is not None:
             spec = spec.under(connection.integration.grant_type)
-            rows.append(_row(workspace, spec, connection, can=can, now=now))
+            rows.append(_row(workspace, spec, connection, ends_at, can=can, now=now))
     return Forecast(tuple(rows), ending.count())
 
 
-def consent_ending(workspace: Workspace, now: datetime) -> QuerySet[Connection]:
-    """Working connections whose refresh token ends within AHEAD, or that have none and whose token does; soonest first.
-
-    Integration, token and schedule are loaded along.
-    """
-    until = now + AHEAD
-    refresh_token_ends = Q(token__refresh_token_expires_at__gt=now, token__refresh_token_expires_at__lte=until)
-    nothing_renews = Q(token__has_refresh_token=False, token__refresh_token_expires_at=None)
-    return (
-        workspace.connections.filter(
-            refresh_token_ends | (nothing_renews & Q(token__expires_at__gt=now, token__expires_at__lte=until)),
-            state__in=(ConnectionState.CONNECTED, ConnectionState.DEGRADED),
-            integration__grant_type=GrantType.AUTHORIZATION_CODE,
-        )
-        .select_related("integration", "token", "schedule")
-        .order_by(Coalesce("token__refresh_token_expires_at", "token__expires_at"), "pk")
-    )
-
-
-def ends_at(token: Token) -> datetime:
-    """When consent ends, of a connection that `consent_ending` found."""
-    end = token.refresh_token_expires_at or token.expires_at
-    assert end is not None  # noqa: S101 (the query asked for it)
-    return end
-
-
 def _row(
-    workspace: Workspace, spec: ProviderSpec, connection: Connection, *, can: frozenset[Permission], now: datetime
+    workspace: Workspace,
+    spec: ProviderSpec,
+    connection: Connection,
+    ends_at: datetime,
+    *,
+    can: frozenset[Permission],
+    now: datetime,
 ) -> Coming:
     grant_type = GrantType(connection.integration.grant_type)
     page = make_page(workspace, spec, grant_type, connection.integration, (connection,), now)
@@ -107,4 +85,4 @@ def _row(
     else:
         step = NextStep("View", url, "eye")
     title = "" if connection.is_default and connection.name == "default" else connection.name
-    return Coming(spec, title, url, ends_at(connection.token), step)
+    return Coming(spec, title, url, ends_at, step)

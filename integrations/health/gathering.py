@@ -116,6 +116,9 @@ def _over(latest: Iterable[Told]) -> Iterator[int]:
     of_all = {one.integration_id: one for one in latest if one.is_of_all and one.kind == NoticeKind.MISCONFIGURED}
     accepted = Integration.objects.filter(pk__in=[pk for pk in of_all if pk], client_error_code="")
     yield from (of_all[pk].id for pk in accepted.values_list("pk", flat=True))
+    away = {one.integration_id: one for one in latest if one.is_of_all and one.kind == NoticeKind.DEGRADED}
+    answering = Integration.objects.filter(pk__in=[pk for pk in away if pk], outage_since__isnull=True)
+    yield from (away[pk].id for pk in answering.values_list("pk", flat=True))
     lost = {one.integration_id: one for one in latest if one.is_of_all and one.kind == NoticeKind.RECONNECT_REQUIRED}
     waiting = Connection.objects.filter(
         integration_id__in=[pk for pk in lost if pk], state=ConnectionState.RECONNECT_REQUIRED

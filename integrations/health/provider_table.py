@@ -12,7 +12,7 @@ from django.urls import reverse
 from integrations.connections.parties import pause_key
 from integrations.health.renewals import Day, Sums
 from integrations.health.tally import Tally
-from integrations.health.trouble import WORST_FIRST
+from integrations.health.trouble import WORST_FIRST, next_probes
 from integrations.models import ConnectionStatus, GrantType, Integration, ProviderPause
 from integrations.providers.base import ProviderSpec
 from workspaces.models import Workspace
@@ -55,15 +55,17 @@ class ProviderTable:
 def provider_table(
     workspace: Workspace, tally: Tally, day: Day, specs: Mapping[str, ProviderSpec], now: datetime
 ) -> ProviderTable:
-    """Every integration with connections. One query, for pauses."""
+    """Every integration with connections. One query, for pauses, and one more in an outage."""
     pauses = _pauses(specs, tally.integrations.values(), now)
+    in_outage = any(integration.outage_since is not None for integration in tally.integrations.values())
+    probes = next_probes(workspace) if in_outage else {}
     rows = []
     for integration in tally.integrations.values():
         spec = specs.get(integration.provider_id)
         counts = tally.by_integration.get(integration.pk, Counter())
         sums = day.by_integration.get((integration.provider_id, integration.grant_type), Sums())
         if spec is not None and (counts.total() or sums.total):
-            rows.append(_row(workspace, spec, integration, counts, sums, pauses))
+            rows.append(_row(workspace, spec, integration, counts, sums, pauses, probes))
     rows.sort(key=lambda row: (_rank(row.status), row.spec.name.casefold(), row.grant_type))
     return ProviderTable(tuple(rows[:ROWS]), len(rows))
 
@@ -75,10 +77,13 @@ def _row(
     counts: Counter[ConnectionStatus],
     sums: Sums,
     pauses: Mapping[str, datetime],
+    probes: Mapping[str, datetime],
 ) -> ProviderRow:
     note, until = "", None
     if integration.client_error_code:
         note, until = "Client refused; next try", integration.next_probe_at
+    elif integration.outage_since is not None:
+        note, until = "Does not answer; next try", probes.get(integration.provider_id)
     elif (paused_until := pauses.get(_pause_key(spec, integration))) is not None:
         note, until = "Asked for a pause; goes on", paused_until
     base = {"workspace": workspace.slug, "provider_id": spec.provider_id, "grant_type": integration.grant_type}

@@ -24,6 +24,16 @@ class Tally:
     integrations: Mapping[UUID, Integration]
     by_integration: Mapping[UUID, Counter[ConnectionStatus]]
 
+    def held(self) -> dict[UUID, ConnectionStatus]:
+        """Integrations that are in trouble as a whole, and the status that this gives to what would be renewed."""
+        held: dict[UUID, ConnectionStatus] = {}
+        for pk, integration in self.integrations.items():
+            if integration.client_error_code:
+                held[pk] = ConnectionStatus.MISCONFIGURED
+            elif integration.outage_since is not None:
+                held[pk] = ConnectionStatus.DEGRADED
+        return held
+
     def number(self, *statuses: ConnectionStatus) -> int:
         """How many connections have one of these statuses."""
         return sum(counts[status] for counts in self.by_integration.values() for status in statuses)
@@ -71,16 +81,38 @@ def take_tally(workspace: Workspace, now: datetime) -> Tally:
     for integration_id, state, count in ended:
         counts[integration_id][ConnectionStatus(state)] -= count
         counts[integration_id][ConnectionStatus.RECONNECT_REQUIRED] += count
-    for integration_id, integration in integrations.items():
-        if integration.client_error_code and integration_id in counts:
-            _hold(counts[integration_id])
-    return Tally(integrations, counts)
+    tally = Tally(integrations, counts)
+    _hold(workspace, tally, now)
+    return tally
 
 
-def _hold(counts: Counter[ConnectionStatus]) -> None:
-    """The provider refuses the client: whatever would be renewed is held."""
-    for status in (ConnectionStatus.CONNECTED, ConnectionStatus.DEGRADED):
-        counts[ConnectionStatus.MISCONFIGURED] += counts.pop(status, 0)
+def _hold(workspace: Workspace, tally: Tally, now: datetime) -> None:
+    """The provider refuses the client, or does not answer: whatever would be renewed is held."""
+    held = tally.held()
+    for integration_id in held.keys() & tally.by_integration.keys():
+        counts = tally.by_integration[integration_id]
+        if held[integration_id] == ConnectionStatus.MISCONFIGURED:
+            for status in (ConnectionStatus.CONNECTED, ConnectionStatus.DEGRADED):
+                counts[ConnectionStatus.MISCONFIGURED] += counts.pop(status, 0)
+        else:
+            counts[ConnectionStatus.DEGRADED] += counts.pop(ConnectionStatus.CONNECTED, 0)
+    out = [pk for pk, status in held.items() if status == ConnectionStatus.DEGRADED]
+    if not out:
+        return
+    untouched = not_renewable(workspace, out, now).order_by().values_list("integration_id").annotate(count=Count("pk"))
+    for integration_id, count in untouched:
+        tally.by_integration[integration_id][ConnectionStatus.DEGRADED] -= count
+        tally.by_integration[integration_id][ConnectionStatus.CONNECTED] += count
+
+
+def not_renewable(workspace: Workspace, integrations: list[UUID], now: datetime) -> QuerySet[Connection]:
+    """Connections whose token works on and would not be renewed anyway: an outage is nothing to them."""
+    return workspace.connections.filter(
+        integration_id__in=integrations,
+        state=ConnectionState.CONNECTED,
+        integration__grant_type=GrantType.AUTHORIZATION_CODE,
+        token__has_refresh_token=False,
+    ).exclude(token__expires_at__lte=now)
 
 
 def run_out(workspace: Workspace, now: datetime) -> QuerySet[Connection]:

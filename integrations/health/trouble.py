@@ -13,7 +13,7 @@ from django.db.models import Max, Min, Q
 
 from integrations.connections.integration_page import IntegrationPage, NextStep, make_page
 from integrations.health.tally import Tally, run_out
-from integrations.models import Connection, ConnectionState, ConnectionStatus, GrantType
+from integrations.models import Connection, ConnectionState, ConnectionStatus, GrantType, ProviderOutage
 from integrations.providers.base import ProviderSpec
 from workspaces.models import Workspace
 from workspaces.roles import Permission
@@ -78,7 +78,7 @@ class _Found:
     since: datetime | None
     retry_at: datetime | None
     codes: frozenset[str] = frozenset()
-    held: bool = False  # the whole integration: its client is refused
+    held: bool = False  # the whole integration: its client is refused, or its provider does not answer
 
 
 def find_troubles(
@@ -90,13 +90,17 @@ def find_troubles(
     now: datetime,
     only: str = "",
 ) -> Troubles:
-    """What fails now, worst and oldest first; `only` is RETRYING, PERSON or empty for both. Four queries."""
+    """What fails now, worst and oldest first; `only` is RETRYING, PERSON or empty for both.
+
+    Four queries, five in an outage.
+    """
     wanted = STATUSES_OF.get(only, WORST_FIRST)
     found = [one for one in _found(workspace, tally, now) if one.status in wanted]
     found.sort(key=lambda one: (WORST_FIRST.index(one.status), -one.count, one.since or now, one.name))
     shown = found[:ROWS]
     examples = _examples(workspace, shown)
     began = _began(workspace, examples.values())
+    probes = next_probes(workspace) if any(one.held for one in shown) else {}
     rows = []
     for one in shown:
         integration = tally.integrations[one.integration_id]
@@ -104,16 +108,32 @@ def find_troubles(
         if spec is not None and example is not None:
             spec = spec.under(integration.grant_type)
             page = make_page(workspace, spec, GrantType(integration.grant_type), integration, (example,), now)
-            rows.append(_row(page, example, one, can=can, began=began.get(example.pk)))
+            rows.append(
+                _row(
+                    page,
+                    example,
+                    one,
+                    can=can,
+                    began=began.get(example.pk),
+                    next_probe=probes.get(integration.provider_id),
+                )
+            )
     return Troubles(tuple(rows), len(found))
+
+
+def next_probes(workspace: Workspace) -> dict[str, datetime]:
+    """When one connection tries next whether its provider answers again, by provider id."""
+    rows = ProviderOutage.objects.filter(workspace=workspace, opened_at__isnull=False).order_by()
+    found = rows.values_list("provider_id").annotate(at=Min("next_probe_at"))
+    return {provider_id: at for provider_id, at in found if at is not None}
 
 
 def _found(workspace: Workspace, tally: Tally, now: datetime) -> list[_Found]:
     """Everything in trouble by integration and status; the numbers are the tally's."""
-    held = {pk for pk, integration in tally.integrations.items() if integration.client_error_code}
+    held = tally.held()
     found: dict[tuple[UUID, ConnectionStatus], _Found] = {}
-    for integration_id, state, name, since, retry_at, first, last in _by_state(workspace, held):
-        status = ConnectionStatus.MISCONFIGURED if _is_held(integration_id, state, held) else ConnectionStatus(state)
+    for integration_id, state, name, since, retry_at, first, last in _by_state(workspace, set(held)):
+        status = held[integration_id] if _is_held(integration_id, state, held) else ConnectionStatus(state)
         one = _Found(
             integration_id, status, tally.of(integration_id, status), name, since, retry_at,
             frozenset((first, last)), held=_is_held(integration_id, state, held),
@@ -127,7 +147,7 @@ def _found(workspace: Workspace, tally: Tally, now: datetime) -> list[_Found]:
     return [one for one in found.values() if one.count > 0 and one.integration_id in tally.integrations]
 
 
-def _is_held(integration_id: UUID, state: str, held: set[UUID]) -> bool:
+def _is_held(integration_id: UUID, state: str, held: Mapping[UUID, ConnectionStatus]) -> bool:
     return integration_id in held and state in (ConnectionState.CONNECTED, ConnectionState.DEGRADED)
 
 
@@ -183,12 +203,16 @@ def _row(
     *,
     can: frozenset[Permission],
     began: datetime | None,
+    next_probe: datetime | None,
 ) -> Trouble:
-    about = page.explanation(None if one.held else example)
+    refused = one.held and page.integration is not None and bool(page.integration.client_error_code)
+    about = page.explanation(None if refused else example)
     listed = page.url("connections") + "?" + urlencode({"status": one.status.value})
     several = one.count > 1
     if one.held and page.integration is not None:
         since, retry_at = page.integration.client_error_at, page.integration.next_probe_at
+        if not refused:
+            since, retry_at = page.integration.outage_since, next_probe
         title, url, step = f"{counted_words(one.count, 'connection')}", page.url("detail"), page.next_step(can=can)
     elif several:
         since, retry_at = one.since if one.status != ConnectionStatus.DEGRADED else began, one.retry_at

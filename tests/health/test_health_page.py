@@ -24,6 +24,7 @@ from integrations.models import (
     Integration,
     Notice,
     NoticeKind,
+    ProviderOutage,
     ProviderPause,
     Token,
     TokenSchedule,
@@ -180,6 +181,34 @@ def test_a_refused_client_is_one_row_with_its_next_probe(as_alice: Client, works
     assert (row.since, row.retry_at) == (slack.client_error_at, slack.next_probe_at)
     [of_table] = answer.context["table"].rows
     assert (of_table.note, of_table.until) == ("Client refused; next try", slack.next_probe_at)
+
+
+def test_an_outage_is_one_row_with_its_next_try_and_touches_only_what_would_be_renewed(
+    as_alice: Client, workspace: Workspace
+) -> None:
+    now = timezone.now()
+    slack = make_integration(workspace, "slack", outage_since=now - timedelta(minutes=9))
+    ProviderOutage.objects.create(
+        key="k",
+        provider_key="p",
+        workspace=workspace,
+        provider_id="slack",
+        origin="https://slack.com",
+        code="server_error",
+        last_failure_at=now,
+        opened_at=now - timedelta(minutes=9),
+        next_probe_at=now + timedelta(minutes=2),
+    )
+    make_connection(slack, "fine")
+    make_connection(slack, "retrying", state=DEGRADED, last_error_code="server_error")
+    make_connection(slack, "for ever", refresh_token=None, lifetime=timedelta(days=90))
+    answer = as_alice.get(PAGE)
+    assert numbers(answer) == {"connected": 1, "retrying": 2, "person": 0, "expiring": 0}
+    [row] = answer.context["live"].troubles.rows
+    assert row.about == "Slack · 2 connections"
+    assert (row.since, row.retry_at) == (slack.outage_since, now + timedelta(minutes=2))
+    [of_table] = answer.context["table"].rows
+    assert (of_table.note, of_table.until) == ("Does not answer; next try", now + timedelta(minutes=2))
 
 
 @pytest.mark.parametrize(
