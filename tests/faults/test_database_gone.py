@@ -12,6 +12,7 @@ from tests.faults.harness.data import make_due
 from tests.faults.harness.database import reconnect
 from tests.faults.harness.installation import WORKER_READY, Installation
 from tests.faults.harness.locks import locked
+from tests.faults.harness.processes import Process
 from tests.faults.harness.waiting import wait_until
 from tests.servers.strict_rotating import AFTER, Realm
 
@@ -32,10 +33,7 @@ def test_database_gone_under_a_hundred_refreshes_and_a_worker_stopped_meanwhile(
     """Half of the answers wait in the memory of a worker that stays, half go with one that is told to stop."""
     make_due(realm, CONNECTIONS)
     realm.rules(hold=AFTER)
-    workers = [installation.worker(host, wait=False) for host in ("a", "b")]
-    for worker in workers:
-        worker.wait_for_line(WORKER_READY)
-    share_between_both(installation, realm)
+    workers = share_between_both(installation, realm)
 
     installation.services.postgres.stop("immediate")
     gone_since = time.monotonic()
@@ -78,10 +76,14 @@ def test_database_that_hangs_while_answers_arrive(installation: Installation, re
     assert_everybody_renews(installation, realm)
 
 
-def share_between_both(installation: Installation, realm: Realm) -> None:
+def share_between_both(installation: Installation, realm: Realm) -> list[Process]:
     """One worker claims what is not locked, the other the rest; no answer comes before the release."""
     with locked(installation, FIRST_HALF):
+        first = installation.worker("a")
         installation.wake(times=8)
         wait_until(lambda: len(realm.report().held) == CONNECTIONS // 2, "half of the calls")
+        second = installation.worker("b", wait=False)
+        second.wait_for_line(WORKER_READY, seconds=15)
     installation.wake(times=8)
     wait_until(lambda: len(realm.report().held) == CONNECTIONS, "all calls", seconds=18)
+    return [first, second]

@@ -14,6 +14,9 @@ from tests.servers.strict_rotating import CLIENT_ID, CLIENT_SECRET, Realm
 from workspaces.audit import Actor
 from workspaces.models import Workspace
 
+# Over all workers: a scenario may need as many calls under way as two workers make.
+CALLS_AT_ONCE = 128
+
 
 def make_due(realm: Realm, count: int, *, workspace: Workspace | None = None) -> Integration:
     """An integration with so many connections, all due a minute ago, whose tokens live ten minutes more.
@@ -26,6 +29,7 @@ def make_due(realm: Realm, count: int, *, workspace: Workspace | None = None) ->
         "grant_types": ["authorization_code"],
         "authorization_endpoint": realm.token_endpoint.replace("/token", "/authorize"),
         "token_endpoint": realm.token_endpoint,
+        "max_concurrent_refreshes": CALLS_AT_ONCE,
     }
     provider = create_custom_provider(workspace, definition, actor=Actor.operator())
     integration = make_integration(workspace, provider.provider_id, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
