@@ -1,4 +1,4 @@
-"""PostgreSQL away for longer than a lease, while a hundred answers are on their way."""
+"""PostgreSQL away for longer than a lease, while as many answers as there can be are on their way."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.servers.strict_rotating import AFTER, Realm
 
 pytestmark = pytest.mark.faults
 
-CONNECTIONS = 100
+CONNECTIONS = 64  # no more are asked of one host at once, over all workers
 GONE_SECONDS = 90.0
 HANGING, HANGS_SECONDS = 40, 12.0
 FIRST_HALF = (
     "SELECT 1 FROM integrations_tokenschedule WHERE connection_id IN"
-    " (SELECT id FROM integrations_connection WHERE name < 'main-0050') FOR UPDATE"
+    " (SELECT id FROM integrations_connection WHERE name < 'main-0032') FOR UPDATE"
 )
 
 
-def test_database_gone_under_a_hundred_refreshes_and_a_worker_stopped_meanwhile(
+def test_database_gone_under_its_refreshes_and_a_worker_stopped_meanwhile(
     installation: Installation, realm: Realm
 ) -> None:
     """Half of the answers wait in the memory of a worker that stays, half go with one that is told to stop."""

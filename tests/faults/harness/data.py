@@ -14,7 +14,7 @@ from tests.servers.strict_rotating import CLIENT_ID, CLIENT_SECRET, Realm
 from workspaces.audit import Actor
 from workspaces.models import Workspace
 
-# Over all workers: a scenario may need as many calls under way as two workers make.
+# No more than so many are made before the first answers are settled: a host's cap, and as many that follow at once.
 CALLS_AT_ONCE = 128
 
 
@@ -29,7 +29,6 @@ def make_due(realm: Realm, count: int, *, workspace: Workspace | None = None) ->
         "grant_types": ["authorization_code"],
         "authorization_endpoint": realm.token_endpoint.replace("/token", "/authorize"),
         "token_endpoint": realm.token_endpoint,
-        "max_concurrent_refreshes": CALLS_AT_ONCE,
     }
     provider = create_custom_provider(workspace, definition, actor=Actor.operator())
     integration = make_integration(workspace, provider.provider_id, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
