@@ -45,3 +45,11 @@ def stop_claiming(**_kwargs: Any) -> None:
     from integrations.connections.stopping import THIS_PROCESS  # not before Django is set up
 
     THIS_PROCESS.begin()
+
+
+@worker_ready.connect
+def store_what_was_kept(**_kwargs: Any) -> None:
+    """Answers in files are stored whether or not a wake-up comes to this worker."""
+    from integrations.connections import spool_watch
+
+    spool_watch.watch()

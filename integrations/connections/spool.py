@@ -127,6 +127,11 @@ def _write(path: Path, content: bytes) -> None:
     _sync_folder()
 
 
+def is_waiting() -> bool:
+    """Whether any answer waits here to be stored, unreadable ones included."""
+    return any(folder().glob(f"*{SUFFIX}"))
+
+
 def drain(store: Callable[[Renewed], object]) -> int:
     """Hand every kept answer to `store`, which commits it, and remove it then. Returns how many.
 

@@ -27,14 +27,14 @@ HOLD_BACK_COMMIT = (
 
 def test_killed_after_the_claim_and_before_the_call(installation: Installation, realm: Realm) -> None:
     make_due(realm, CONNECTIONS)
-    victim = installation.worker("a")
     with locked(installation, HOLD_BACK_LOADS):
+        victim = installation.worker("a")
         installation.wake()
-        successor = installation.worker("b", wait=False)
         kill_at_lock(installation, victim, "integrations_integration")
 
     assert TokenSchedule.objects.filter(lease_id__isnull=False).count() == CONNECTIONS
     assert realm.report().calls == []
+    successor = installation.worker("b", wait=False)
     take_over(installation, successor)
     assert_everybody_renews(installation, realm)
 
@@ -119,13 +119,13 @@ def test_killed_after_some_commits(installation: Installation, realm: Realm) -> 
 def test_killed_between_two_batches(installation: Installation, realm: Realm) -> None:
     """While it claims: what its connection had begun is rolled back."""
     make_due(realm, CONNECTIONS)
-    victim = installation.worker("a")
     with locked(installation, HOLD_BACK_CLAIMS):
+        victim = installation.worker("a")
         installation.wake()
-        successor = installation.worker("b", wait=False)
         kill_at_lock(installation, victim, "integrations_tokenschedule")
 
     assert not TokenSchedule.objects.filter(lease_id__isnull=False).exists()
+    successor = installation.worker("b", wait=False)
     take_over(installation, successor)
     assert_everybody_renews(installation, realm)
 

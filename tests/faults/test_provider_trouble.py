@@ -8,12 +8,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from integrations.connections.batch import CALLS_AT_ONCE, CALLS_PER_HOST
 from integrations.models import Connection, Integration, Notice, NoticeKind, ProviderPause, TokenSchedule
 from integrations.providers.registry import find_newest_spec
 from integrations.providers.setup import save_integration
 from tests.faults.harness.checks import assert_everybody_renews, everything_settled
-from tests.faults.harness.data import make_due
+from tests.faults.harness.data import CALLS_AT_ONCE, make_due
 from tests.faults.harness.database import let_pass
 from tests.faults.harness.installation import Installation
 from tests.faults.harness.waiting import wait_until
@@ -23,19 +22,18 @@ from workspaces.models import AuditEvent
 
 pytestmark = pytest.mark.faults
 
-WORKERS = 2
 NEW_SECRET = "another-secret"
 
 
 def test_provider_down_with_two_thousand_due_and_back(installation: Installation, realm: Realm) -> None:
-    """Until the first failures are settled each worker has calls under way; from then on it is a probe now and then."""
+    """Until the first failures are settled calls are under way; from then on it is a probe now and then."""
     make_due(realm, 2000)
     made_due_by = timezone.now()
     realm.rules(status=503)
     start(installation)
     first_round = TokenSchedule.objects.filter(refresh_due_at__lte=made_due_by)
     wait_until(lambda: not first_round.exists(), "everybody to be tried or held")
-    assert 0 < len(realm.report().calls) <= WORKERS * CALLS_AT_ONCE
+    assert 0 < len(realm.report().calls) <= CALLS_AT_ONCE
     realm.forget_calls()
     time.sleep(20)
     assert len(realm.report().calls) <= 2, "more than a probe now and then"
@@ -66,7 +64,7 @@ def test_nobody_calls_before_the_time_that_a_provider_asked_for(
     wait_until(lambda: ProviderPause.objects.count() == len(realms), "both pauses")
     wait_until(everything_settled, "everybody to be held")
     for form, realm in realms.items():
-        assert len(realm.report().calls) <= WORKERS * CALLS_PER_HOST, "more than were under way at the first refusal"
+        assert len(realm.report().calls) <= CALLS_AT_ONCE, "more than were under way at the first refusal"
         realm.forget_calls()
         connection = integrations[form].connections.order_by("name").last()
         assert connection is not None
@@ -96,7 +94,7 @@ def test_refused_client_of_five_hundred_connections(installation: Installation, 
     wait_until(lambda: Integration.objects.exclude(client_error_code="").exists(), "the alarm")
     wait_until(everything_settled, "everybody to wait")
     asked = len(realm.report().calls)
-    assert asked <= WORKERS * CALLS_PER_HOST
+    assert asked <= CALLS_AT_ONCE
     installation.wake(times=4)
     wait_until(everything_settled, "nobody to be due")
     time.sleep(2)

@@ -14,6 +14,9 @@ from tests.servers.strict_rotating import CLIENT_ID, CLIENT_SECRET, Realm
 from workspaces.audit import Actor
 from workspaces.models import Workspace
 
+# No more than so many are made before the first answers are settled: a host's cap, and as many that follow at once.
+CALLS_AT_ONCE = 128
+
 
 def make_due(realm: Realm, count: int, *, workspace: Workspace | None = None) -> Integration:
     """An integration with so many connections, all due a minute ago, whose tokens live ten minutes more.
