@@ -26,7 +26,8 @@ import requests
 from django.db import connection
 from django.utils import timezone
 
-from integrations.connections.batch import CALLS_PER_HOST, refresh_due
+from integrations.connections.batch import refresh_due
+from integrations.connections.call_slots import CALLS_PER_HOST
 from integrations.models import GrantType, TokenSchedule
 from integrations.providers.custom import create_custom_provider
 from tests.factories import make_connection, make_integration, make_workspace
