@@ -6,9 +6,6 @@ what a renewal costs even while other programs keep the machine busy.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -30,12 +26,12 @@ from integrations.connections.batch import refresh_due
 from integrations.connections.call_slots import CALLS_PER_HOST
 from integrations.models import GrantType, TokenSchedule
 from integrations.providers.custom import create_custom_provider
+from tests.benchmarks.report import at_least, record_result
 from tests.factories import make_connection, make_integration, make_workspace
 from workspaces.audit import Actor
 
 TOKENS = 600
 ROUNDS = 7
-RESULTS = Path(__file__).parent / "results"
 
 
 @contextmanager
@@ -132,27 +128,18 @@ def measure(name: str, what: str, url: str, form: dict[str, str], target: float)
         rounds.append((_timed(baseline.run), _timed(_product)))
     rounds = rounds[1:]
     ratio = statistics.median(ours.per_second / base.per_second for base, ours in rounds)
-    result = {
-        "what": what,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "database": connection.vendor,
-        "tokens": TOKENS,
-        "threads": CALLS_PER_HOST,
-        "baseline_per_second": round(statistics.median(base.per_second for base, _ in rounds)),
-        "product_per_second": round(statistics.median(ours.per_second for _, ours in rounds)),
-        "ratio": round(ratio, 2),
-        "target": target,
-        "met": ratio >= target,
-        "baseline_cpu_ms": round(statistics.median(base.cpu_ms for base, _ in rounds), 2),
-        "product_cpu_ms": round(statistics.median(ours.cpu_ms for _, ours in rounds), 2),
-        "ratios": [round(ours.per_second / base.per_second, 2) for base, ours in rounds],
-        "load_average": round(os.getloadavg()[0], 1),
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}-{connection.vendor}.json").write_text(json.dumps(result, indent=2) + "\n")
-    return result
-
-
-def table(result: dict[str, Any]) -> str:
-    """For the terminal."""
-    return "\n" + "\n".join(f"  {name:22} {value}" for name, value in result.items())
+    return record_result(
+        name,
+        what=what,
+        method=(
+            f"{ROUNDS} rounds of {TOKENS} tokens, in turns, {CALLS_PER_HOST} threads and one process on both sides. The"
+            " baseline is a loop of bare `requests.Session`s, one per thread, that only reads the token."
+        ),
+        measured=ratio,
+        target=at_least(target),
+        baseline_per_second=round(statistics.median(base.per_second for base, _ in rounds)),
+        product_per_second=round(statistics.median(ours.per_second for _, ours in rounds)),
+        baseline_cpu_ms=round(statistics.median(base.cpu_ms for base, _ in rounds), 2),
+        product_cpu_ms=round(statistics.median(ours.cpu_ms for _, ours in rounds), 2),
+        rounds=[round(ours.per_second / base.per_second, 2) for base, ours in rounds],
+    )

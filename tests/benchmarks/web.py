@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import platform
 import socket
 import subprocess
 import sys
@@ -14,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results"
@@ -88,13 +84,3 @@ def _wait_until_it_answers(process: subprocess.Popen[str], port: int) -> None:
         except OSError:
             time.sleep(0.2)
     raise RuntimeError("The server did not start.")
-
-
-def write_result(name: str, result: dict[str, Any]) -> None:
-    """Keep a result as JSON, and print it."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    machine += f", load {os.getloadavg()[0]:.1f}"  # far above the number of cores, latencies mean nothing
-    result = {"what": result["what"], "machine": machine, "database": "postgresql", **result}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}-postgresql.json").write_text(json.dumps(result, indent=2) + "\n")
-    print("\n" + "\n".join(f"  {key:28} {value}" for key, value in result.items()))
