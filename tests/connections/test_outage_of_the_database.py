@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import IntegrityError, InternalError, OperationalError
 
 from integrations.clock import Clock
 from integrations.connections import applying, holders, lost, settling, spool
@@ -112,6 +112,49 @@ def test_with_a_full_disk_an_answer_stays_in_memory_until_it_can_go_somewhere(
     database.is_away = False
     assert run().drained == 1
     assert again(connection).token.open().refresh_token == "secret-refresh"
+
+
+def _read_only() -> InternalError:
+    """What Django raises when a primary was made a standby under an open connection."""
+    cause = Exception("cannot execute UPDATE in a read-only transaction")
+    cause.sqlstate = "25006"  # type: ignore[attr-defined]
+    error = InternalError(str(cause))
+    error.__cause__ = cause
+    return error
+
+
+def test_a_database_that_only_reads_since_a_failover_is_away(
+    delegated: Integration, provider_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = due_connection(delegated)
+    provider_server.answer(TOKEN, json=token_answer("new", "new-refresh"))
+    run_into_an_outage(monkeypatch)
+
+    def refuse(*_args: Any, **_kwargs: Any) -> None:
+        raise _read_only()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(applying, "apply_renewal", refuse)
+        with pytest.raises(DatabaseAway):
+            run(patience=Patience(0, sleep=lambda _seconds: None))
+    [name] = kept()
+    assert name.endswith(spool.SUFFIX), "not set aside as if it could never be stored"
+    assert run().drained == 1
+    assert again(connection).token.open().refresh_token == "new-refresh"
+
+
+def test_an_error_that_nobody_foresaw_ends_the_wait_for_the_database() -> None:
+    """A batch claims nothing while some commit waits: one that failed for good must not seem to wait for ever."""
+    errors: list[Exception] = [OperationalError("gone"), IntegrityError("odd")]
+    patience = Patience(300, sleep=lambda _seconds: None)
+
+    def work() -> None:
+        raise errors.pop(0)
+
+    with pytest.raises(IntegrityError):
+        patience.commit(work)
+    assert patience.was_tried
+    assert not patience.is_tried
 
 
 @pytest.mark.parametrize("gone", ["disconnected", "deleted"])
