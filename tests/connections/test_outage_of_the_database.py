@@ -13,11 +13,12 @@ from django.db import IntegrityError, InternalError, OperationalError
 from integrations.clock import Clock
 from integrations.connections import applying, holders, lost, settling, spool
 from integrations.connections import lease as leases
-from integrations.connections.batch import RefreshSummary, refresh_due
+from integrations.connections.batch import RefreshSummary, _Batch, refresh_due
 from integrations.connections.commits import DatabaseAway, Patience
 from integrations.connections.refresh import refresh_connection
 from integrations.connections.renewal import Renewed
 from integrations.connections.revocation import disconnect
+from integrations.connections.schedule import SYSTEM_RANDOM
 from integrations.connections.stopping import Stopping
 from integrations.models import Connection, Integration, IssuedToken, Token, TokenSchedule, TokenSecrets
 from tests.connections.conftest import NOW, REVOKE, TOKEN, due_connection, token_answer
@@ -80,6 +81,29 @@ def test_an_answer_is_in_the_spool_from_the_first_failure_on_and_out_of_it_once_
     assert max(seen) == 3, "the answers that arrived meanwhile are there too"
     assert kept() == []
     assert len({again(c).token.open().refresh_token for c in connections}) == 1
+
+
+def test_a_second_outage_in_one_run_finds_the_next_answer_of_a_connection_not_yet_kept(
+    delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    """What is kept is an answer, not a connection: short-lived tokens are renewed more than once in one run."""
+    connection = due_connection(delegated)
+    provider_server.answer(TOKEN, json=token_answer())
+    with holders.Holder() as holder:
+        patience = Patience(sleep=lambda _seconds: None)
+        batch = _Batch(1, Clock.standing_at(NOW), patience, lambda _seconds: None, SYSTEM_RANDOM, holder, Stopping())
+        for turn in range(2):
+            TokenSchedule.objects.update(refresh_due_at=NOW)
+            batch.claimed_at = float("-inf")
+            assert batch._claim()
+            batch._send()
+            [call] = batch.in_flight
+            call.result(30)
+            batch._keep_arrived()
+            assert len(kept()) == 1, turn
+            batch._settle_rest()
+            assert kept() == []
+    assert again(connection).token.version == connection.token.version + 2
 
 
 def test_with_a_full_disk_an_answer_stays_in_memory_until_it_can_go_somewhere(
