@@ -159,9 +159,7 @@ ORDER BY d.next_attempt_at
 def _first_due(now: datetime) -> list[_Due]:
     """For each endpoint that has not asked for a pause: the oldest delivery that is due and that nobody sends."""
     rows: Any = WebhookDelivery.objects.raw(_FIRST_DUE, {"now": connection.ops.adapt_datetimefield_value(now)})
-    return [
-        _Due(row.pk, row.endpoint_id, row.workspace_id, row.origin, row.failing_since is not None) for row in rows
-    ]
+    return [_Due(row.pk, row.endpoint_id, row.workspace_id, row.origin, row.failing_since is not None) for row in rows]
 
 
 def _lease(wanted: Iterable[Claim], lease_id: UUID, now: datetime) -> frozenset[UUID]:

@@ -60,9 +60,10 @@ def deliver_webhooks(
     monotonic: Callable[[], float] = time.monotonic,
     stopping: Stopping = THIS_PROCESS,
 ) -> Summary:
-    """Fan out, then send until nothing is due, or the process is to stop. Raises DatabaseAway when an answer cannot be written in time.
+    """Fan out, then send until nothing is due or the process is to stop.
 
-    What was sent then is sent again once its lease has run out, under the same `webhook-id`.
+    Raises DatabaseAway when an answer cannot be written in time. What was sent then is sent again once its lease has
+    run out, under the same `webhook-id`.
     """
     clock = clock or start_clock()
     patience = patience or Patience(PATIENCE_SECONDS, stopping=stopping)
