@@ -101,7 +101,8 @@ class _Run:
         if self.stopping or self.monotonic() >= self.until:
             return False
         now = self.clock.now()
-        self.summary.made += fan_out(now)
+        made = fan_out(now)
+        self.summary.made += made
         claims = claim_due(self.shares, now)
         messages = _messages(claims, now)
         for claim in claims:
@@ -115,7 +116,7 @@ class _Run:
             else:
                 postpone(claim, now + UNREADABLE_PAUSE, UNREADABLE, UNREADABLE_WORDS)
             self.shares.give_back(claim)
-        return bool(claims)
+        return bool(claims) or made > 0
 
     def _settle(self, done: Iterable[Future[Answer]]) -> None:
         away: DatabaseAway | None = None

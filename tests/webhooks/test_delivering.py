@@ -27,7 +27,7 @@ from integrations.models import (
 from integrations.webhooks import claims, deliverer, endpoints, outcomes
 from integrations.webhooks.deliverer import deliver_webhooks
 from integrations.webhooks.endpoints import NewSecret, create_endpoint
-from integrations.webhooks.fanout import fan_out
+from integrations.webhooks.fanout import MOST_BATCHES, fan_out
 from integrations.webhooks.sweep import KEEP_DELIVERIES, sweep
 from tests.factories import make_connection, make_integration, make_workspace
 from tests.servers.scripted import Answer, Received, ScriptedServer
@@ -386,6 +386,19 @@ def _taker(shares: claims.Shares, workspace_id: uuid.UUID) -> Callable[..., bool
         return shares.take(claims.Claim(uuid.uuid4(), endpoint_id, workspace_id, origin, failing, uuid.uuid4()))
 
     return take
+
+
+def test_a_flood_of_notices_is_told_by_and_by(
+    receiver: ScriptedServer, endpoint: WebhookEndpoint, notice: MakeNotice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks the run settles what it has sent, whose leases would run out meanwhile."""
+    monkeypatch.setattr("integrations.webhooks.fanout.BATCH", 1)
+    receiver.answer(HOOK)
+    for _ in range(12):
+        notice()
+    assert fan_out(NOW) == MOST_BATCHES == 5
+    summary = run()
+    assert (summary.made, summary.delivered) == (7, 12)
 
 
 def test_a_run_that_is_asked_to_stop_takes_no_more_work(
