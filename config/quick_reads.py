@@ -68,12 +68,7 @@ class QuickReads:
         request_id = uuid.uuid4()
         reset = logged_id.set(str(request_id))
         try:
-            answer = quick_reads.answer(
-                environ["PATH_INFO"],
-                environ.get("QUERY_STRING", ""),
-                environ.get("HTTP_AUTHORIZATION", ""),
-                request_id,
-            )
+            answer = self._tried(environ, request_id)
             if answer is None:
                 return None
             reason = HTTPStatus(answer.status).phrase
@@ -92,6 +87,19 @@ class QuickReads:
         }
         start_response(f"{answer.status} {reason}", list(headers.items()))
         return [answer.body]
+
+    def _tried(self, environ: Environ, request_id: uuid.UUID) -> quick_reads.Answer | None:
+        """The answer; what nobody foresaw, or a database that goes away meanwhile, is the long way's to tell."""
+        try:
+            return quick_reads.answer(
+                environ["PATH_INFO"],
+                environ.get("QUERY_STRING", ""),
+                environ.get("HTTP_AUTHORIZATION", ""),
+                request_id,
+            )
+        except Exception:
+            logger.exception("A token read goes the long way.")
+            return None
 
     @functools.cached_property
     def _common_headers(self) -> dict[str, str]:

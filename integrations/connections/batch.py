@@ -135,7 +135,7 @@ class _Batch:
         self.barriers = preparing.Barriers()
         self.looked_at: datetime | None = None
         self.leases_wait = False  # some ran out, and wait for their grace
-        self.kept: set[UUID] = set()  # connections whose answers are in the spool too
+        self.kept: set[type_Call] = set()  # calls whose answers are in the spool too
 
     def run(self, *, once: bool) -> None:
         more = True
@@ -292,8 +292,10 @@ class _Batch:
         error, connection_id = settled.error, settled.job.connection.pk
         call = self.arrived.pop(connection_id)
         del self.jobs[connection_id]
-        if error is None and connection_id in self.kept:
-            spool.forget(call.result()[0])
+        if call in self.kept:
+            self.kept.discard(call)
+            if error is None:
+                spool.forget(call.result()[0])
         if isinstance(error, DatabaseAway):
             self.away = error  # the answer is in a file; the others' have to get there too
         elif error is not None:
@@ -344,12 +346,11 @@ class _Batch:
 
         Runs in whichever thread waits: both are copied before they are looked at.
         """
-        calls = {job.connection.pk: call for call, job in list(self.in_flight.items())} | dict(self.arrived)
-        for connection_id, call in calls.items():
-            if not call.done() or call.exception() is not None or connection_id in self.kept:
+        for call in [*list(self.in_flight), *list(self.arrived.values())]:
+            if not call.done() or call.exception() is not None or call in self.kept:
                 continue
             if spool.Kept(call.result()[0]).put():
-                self.kept.add(connection_id)
+                self.kept.add(call)
 
 
 # --- the pool -------------------------------------------------------------------------------------------

@@ -90,17 +90,25 @@ class CallQueue:
         return [job for lane in slow for job in self._take_out(lane, lane.cap, len(self._waiting[lane]))]
 
     def take_out(self, is_held: Callable[[Job], bool]) -> int:
-        """Take out every job that `is_held` says has been given back already; how many."""
+        """Take out every job that `is_held` says has been given back already; how many.
+
+        When `is_held` raises, those before are out all the same: somebody else may have their leases by now.
+        """
         out = 0
-        for lane in list(self._waiting):
-            kept = deque(waiting for waiting in self._waiting[lane] if not is_held(waiting.job))
-            gone = len(self._waiting[lane]) - len(kept)
-            if gone:
-                self._slots.expect(lane, -gone)
-                self._waiting[lane] = kept
-            if not kept:
-                del self._waiting[lane]
-            out += gone
+        for lane, jobs in list(self._waiting.items()):
+            kept: deque[_Waiting] = deque()
+            try:
+                while jobs:
+                    if is_held(jobs[0].job):
+                        self._slots.expect(lane, -1)
+                        out += 1
+                    else:
+                        kept.append(jobs[0])
+                    jobs.popleft()
+            finally:
+                jobs.extendleft(reversed(kept))
+                if not jobs:
+                    del self._waiting[lane]
         return out
 
     def drain(self) -> list[Job]:

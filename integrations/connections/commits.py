@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from integrations.connections.stopping import THIS_PROCESS, Stopping
 
 logger = logging.getLogger(__name__)
 
 AWAY = (OperationalError, InterfaceError)
+READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction: a standby, or what was the primary until a failover
 PATIENCE_SECONDS = 300.0
 FIRST_PAUSE_SECONDS = 0.1
 # Short: once the database is back, answers have lease.GRACE to land before others take their rows.
@@ -24,6 +25,13 @@ type_Result = TypeVar("type_Result")
 
 class DatabaseAway(Exception):
     """The database did not come back within the patience."""
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that nothing can be committed at the moment, whatever it is that would be committed."""
+    if isinstance(error, AWAY):
+        return True
+    return isinstance(error, DatabaseError) and getattr(error.__cause__, "sqlstate", None) == READ_ONLY
 
 
 def give_back_connection() -> None:
@@ -77,7 +85,10 @@ class Patience:
                 raise DatabaseAway("The database is away, and the process is to stop.")
             try:
                 result = work()
-            except AWAY as error:
+            except Exception as error:
+                if not is_away(error):
+                    self._lost_at = None  # it answered; whoever still waits will say so again
+                    raise
                 is_kept = keep is None or keep()
                 self._give_up_or_wait(error, pause, is_kept)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -111,7 +111,8 @@ def claim_one(connection_id: UUID, now: datetime, holder: Holder | None = None) 
     lease_id, until = _new_id(holder), now + LEASE
     before, due_at = row["lease_id"], row["refresh_due_at"]
     moves = due_at is None or due_at > until
-    same = TokenSchedule.objects.filter(pk=connection_id)
+    # Free still: its holder may have come back since, and said that its answer is on the way (`extend`).
+    same = TokenSchedule.objects.filter(_free(now), pk=connection_id)
     same = same.filter(lease_id__isnull=True) if before is None else same.filter(lease_id=before)
     if not same.update(lease_id=lease_id, lease_until=until, refresh_due_at=until if moves else due_at):
         return None

@@ -48,8 +48,8 @@ def settle(
         if breaker.counts(error):
             note = partial(breaker.note_failure, place, job.connection.pk, error, now=clock.now(), actor=actor)
             in_outage = patience.commit(note).opened_at is not None
-        elif breaker.is_answer(error) and breaker.is_watched(place):
-            patience.commit(partial(breaker.note_answer, place, now=clock.now(), actor=actor))
+        elif breaker.is_answer(error):
+            _note_answer(job, clock, patience, actor)
         fail = partial(
             policies.apply_failure,
             job.connection,
@@ -73,9 +73,14 @@ def settle(
         _revoke_late_answer(job, renewed)
     else:
         patience.commit(partial(leases.release, job.lease))
+    _note_answer(job, clock, patience, actor)
+    return applied
+
+
+def _note_answer(job: Job, clock: Clock, patience: Patience, actor: Actor) -> None:
+    """The provider answers, which ends its outage if there is one."""
     if breaker.is_watched(place := breaker.Place.of(job.integration, job.parties)):
         patience.commit(partial(breaker.note_answer, place, now=clock.now(), actor=actor))
-    return applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ def settle_all(
         try:
             if answer.job.connection.pk in stored:
                 _save_the_rest(answer.job, *answer.result())
+                _note_answer(answer.job, clock, patience, actor)
                 applied = Applied.STORED
             else:
                 applied = settle(answer.job, answer.result, clock, patience, actor=actor, rng=rng)

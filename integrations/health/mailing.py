@@ -13,7 +13,9 @@ from smtplib import SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db import DatabaseError
 
+from integrations.connections.stopping import THIS_PROCESS
 from integrations.health.digests import Group
 from integrations.health.mail_text import write_mail
 from integrations.models import MailChoice, NoticeMail, mail_choice_of
@@ -34,6 +36,8 @@ def send_mails(now: datetime) -> int:
     sent = 0
     try:
         for pk, due_at, attempts in list(due[:AT_ONCE]):
+            if THIS_PROCESS:
+                break  # asked to stop: what is due stays due
             if not _claim(pk, due_at, now):
                 continue
             mail = _load(pk)
@@ -45,6 +49,12 @@ def send_mails(now: datetime) -> int:
                 _put_off(mail, error, attempts + 1, now)
                 if not isinstance(error, SMTPRecipientsRefused | SMTPResponseException):
                     break  # nobody there: the others would wait for the same time-out
+            except DatabaseError:
+                raise
+            except Exception as error:
+                # A mail that cannot be written is one workspace's; the others' go out.
+                logger.exception("Notice mail %s could not be written.", pk)
+                _put_off(mail, error, attempts + 1, now)
     finally:
         backend.close()
     return sent

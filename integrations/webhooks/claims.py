@@ -22,9 +22,12 @@ from integrations.models import WebhookDelivery
 LEASE = timedelta(seconds=60)
 
 # What one process sends at once. Endpoints that are failing share half of it, so that a healthy one never waits for
-# those that run into their timeouts.
+# those that run into their timeouts. One workspace has half of either at most, and the bound for an origin is each
+# workspace's own: receivers that somebody made slow on purpose, on a host that others use too, take nobody's turn.
 AT_ONCE = 32
 FAILING_AT_ONCE = 16
+PER_WORKSPACE = AT_ONCE // 2
+FAILING_PER_WORKSPACE = FAILING_AT_ONCE // 2
 PER_ENDPOINT = 2
 PER_ORIGIN = 8
 PASSES = PER_ENDPOINT + 2  # one delivery of each endpoint at a time, and some that others take first
@@ -36,6 +39,7 @@ class Claim:
 
     delivery_id: UUID
     endpoint_id: UUID
+    workspace_id: UUID
     origin: str
     failing: bool
     lease_id: UUID
@@ -48,15 +52,18 @@ class Shares:
     total: int = 0
     failing: int = 0
     by_endpoint: Counter[UUID] = field(default_factory=Counter)
-    by_origin: Counter[str] = field(default_factory=Counter)
+    by_origin: Counter[tuple[UUID, str]] = field(default_factory=Counter)
+    by_workspace: Counter[UUID] = field(default_factory=Counter)
+    failing_by_workspace: Counter[UUID] = field(default_factory=Counter)
 
     def take(self, claim: Claim) -> bool:
         """Count one more; False when it would be too much."""
         if (
             self.total >= AT_ONCE
-            or (claim.failing and self.failing >= FAILING_AT_ONCE)
+            or self.by_workspace[claim.workspace_id] >= PER_WORKSPACE
             or self.by_endpoint[claim.endpoint_id] >= PER_ENDPOINT
-            or self.by_origin[claim.origin] >= PER_ORIGIN
+            or self.by_origin[claim.workspace_id, claim.origin] >= PER_ORIGIN
+            or (claim.failing and not self._has_room_for_failing(claim.workspace_id))
         ):
             return False
         self._count(claim, 1)
@@ -66,11 +73,17 @@ class Shares:
         """Count one less."""
         self._count(claim, -1)
 
+    def _has_room_for_failing(self, workspace_id: UUID) -> bool:
+        return self.failing < FAILING_AT_ONCE and self.failing_by_workspace[workspace_id] < FAILING_PER_WORKSPACE
+
     def _count(self, claim: Claim, by: int) -> None:
         self.total += by
-        self.failing += by if claim.failing else 0
         self.by_endpoint[claim.endpoint_id] += by
-        self.by_origin[claim.origin] += by
+        self.by_origin[claim.workspace_id, claim.origin] += by
+        self.by_workspace[claim.workspace_id] += by
+        if claim.failing:
+            self.failing += by
+            self.failing_by_workspace[claim.workspace_id] += by
 
 
 def claim_due(shares: Shares, now: datetime) -> list[Claim]:
@@ -93,7 +106,7 @@ def claim_due(shares: Shares, now: datetime) -> list[Claim]:
 def claim_one(delivery: WebhookDelivery, now: datetime) -> Claim | None:
     """Lease one delivery, due or not; None while somebody else sends it."""
     endpoint = delivery.endpoint
-    due = _Due(delivery.pk, endpoint.pk, endpoint.origin, endpoint.failing_since is not None)
+    due = _Due(delivery.pk, endpoint.pk, endpoint.workspace_id, endpoint.origin, endpoint.failing_since is not None)
     claim = _claim(due, uuid.uuid4())
     free = WebhookDelivery.objects.filter(_free(now), pk=delivery.pk)
     taken = free.update(lease_id=claim.lease_id, lease_until=now + LEASE)
@@ -111,6 +124,7 @@ class _Due:
 
     delivery_id: UUID
     endpoint_id: UUID
+    workspace_id: UUID
     origin: str
     failing: bool
 
@@ -133,7 +147,7 @@ WITH RECURSIVE waiting (endpoint_id) AS (
             ORDER BY d.next_attempt_at LIMIT 1)
     FROM waiting
 )
-SELECT d.id, d.endpoint_id, e.origin AS origin, e.failing_since AS failing_since
+SELECT d.id, d.endpoint_id, d.workspace_id, e.origin AS origin, e.failing_since AS failing_since
 FROM firsts
 JOIN integrations_webhookdelivery d ON d.id = firsts.delivery_id
 JOIN integrations_webhookendpoint e ON e.id = d.endpoint_id
@@ -145,7 +159,7 @@ ORDER BY d.next_attempt_at
 def _first_due(now: datetime) -> list[_Due]:
     """For each endpoint that has not asked for a pause: the oldest delivery that is due and that nobody sends."""
     rows: Any = WebhookDelivery.objects.raw(_FIRST_DUE, {"now": connection.ops.adapt_datetimefield_value(now)})
-    return [_Due(row.pk, row.endpoint_id, row.origin, row.failing_since is not None) for row in rows]
+    return [_Due(row.pk, row.endpoint_id, row.workspace_id, row.origin, row.failing_since is not None) for row in rows]
 
 
 def _lease(wanted: Iterable[Claim], lease_id: UUID, now: datetime) -> frozenset[UUID]:
@@ -158,7 +172,7 @@ def _lease(wanted: Iterable[Claim], lease_id: UUID, now: datetime) -> frozenset[
 
 
 def _claim(row: _Due, lease_id: UUID) -> Claim:
-    return Claim(row.delivery_id, row.endpoint_id, row.origin, row.failing, lease_id)
+    return Claim(row.delivery_id, row.endpoint_id, row.workspace_id, row.origin, row.failing, lease_id)
 
 
 def _free(now: datetime) -> Q:

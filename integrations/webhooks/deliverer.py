@@ -18,6 +18,7 @@ from functools import partial
 
 from integrations.clock import Clock, start_clock
 from integrations.connections.commits import DatabaseAway, Patience
+from integrations.connections.stopping import THIS_PROCESS, Stopping
 from integrations.crypto import SealError
 from integrations.models import WebhookDelivery
 from integrations.webhooks.claims import AT_ONCE, Claim, Shares, claim_due
@@ -28,7 +29,7 @@ from integrations.webhooks.sending import Answer, Message, send
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 1.0
-# A run stops taking new work after this long, so that a worker that is asked to stop does; beat begins the next one.
+# A run stops taking new work after this long, and when the process is to stop; beat begins the next one.
 RUN_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0  # with the database, once an answer is there: less than a lease
 UNREADABLE = "undecryptable"
@@ -57,13 +58,16 @@ def deliver_webhooks(
     patience: Patience | None = None,
     rng: random.Random = SYSTEM_RANDOM,
     monotonic: Callable[[], float] = time.monotonic,
+    stopping: Stopping = THIS_PROCESS,
 ) -> Summary:
-    """Fan out, then send until nothing is due. Raises DatabaseAway when an answer cannot be written in time.
+    """Fan out, then send until nothing is due or the process is to stop.
 
-    What was sent then is sent again once its lease has run out, under the same `webhook-id`.
+    Raises DatabaseAway when an answer cannot be written in time. What was sent then is sent again once its lease has
+    run out, under the same `webhook-id`.
     """
     clock = clock or start_clock()
-    run = _Run(clock, patience or Patience(PATIENCE_SECONDS), rng, monotonic() + RUN_SECONDS, monotonic)
+    patience = patience or Patience(PATIENCE_SECONDS, stopping=stopping)
+    run = _Run(clock, patience, rng, monotonic() + RUN_SECONDS, monotonic, stopping)
     run.go()
     return run.summary
 
@@ -75,6 +79,7 @@ class _Run:
     rng: random.Random
     until: float
     monotonic: Callable[[], float]
+    stopping: Stopping
     summary: Summary = field(default_factory=Summary)
     shares: Shares = field(default_factory=Shares)
     in_flight: dict[Future[Answer], Claim] = field(default_factory=dict)
@@ -93,10 +98,11 @@ class _Run:
 
     def _take_work(self) -> bool:
         """Claim and send what there is room for; whether there was any."""
-        if self.monotonic() >= self.until:
+        if self.stopping or self.monotonic() >= self.until:
             return False
         now = self.clock.now()
-        self.summary.made += fan_out(now)
+        made = fan_out(now)
+        self.summary.made += made
         claims = claim_due(self.shares, now)
         messages = _messages(claims, now)
         for claim in claims:
@@ -110,7 +116,7 @@ class _Run:
             else:
                 postpone(claim, now + UNREADABLE_PAUSE, UNREADABLE, UNREADABLE_WORDS)
             self.shares.give_back(claim)
-        return bool(claims)
+        return bool(claims) or made > 0
 
     def _settle(self, done: Iterable[Future[Answer]]) -> None:
         away: DatabaseAway | None = None

@@ -21,7 +21,7 @@ from workspaces.audit import Actor, AuditAction, record
 from workspaces.models import AuditResult
 from workspaces.rate_limits import hit
 
-TESTS_PER_MINUTE = 20
+TESTS_PER_MINUTE = 20  # of a workspace: each may hold a web thread for as long as a receiver may take
 NOT_ENABLED = "The webhook is disabled. Enable it first."
 
 
@@ -30,7 +30,7 @@ def send_test(endpoint: WebhookEndpoint, *, actor: Actor) -> WebhookDelivery:
 
     Raises RateLimited, and crypto.SealError when no configured key opens its secret.
     """
-    hit("webhook-test", str(endpoint.pk), limit=TESTS_PER_MINUTE, seconds=60)
+    hit("webhook-test", str(endpoint.workspace_id), limit=TESTS_PER_MINUTE, seconds=60)
     clock = start_clock()
     delivery = WebhookDelivery(
         workspace_id=endpoint.workspace_id,

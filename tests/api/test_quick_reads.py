@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
+from django.db import OperationalError, close_old_connections
 from django.db import connection as database
 from django.utils import timezone
 
@@ -391,6 +391,24 @@ def test_a_database_that_does_not_answer_is_the_long_ways_to_tell(
         raise read_connections.NoConnection
 
     monkeypatch.setattr("integrations.connections.reading.find", away)
+    quick, long = both(world, Case("", 200))
+    assert quick.went_long
+    assert comparable(quick) == comparable(long)
+
+
+@pytest.mark.parametrize(
+    ("question", "error"),
+    [("limit_requests", OperationalError("gone")), ("usable_token", ValueError("nobody foresaw this"))],
+)
+def test_an_error_after_the_row_was_found_is_the_long_ways_to_tell(
+    world: World, monkeypatch: pytest.MonkeyPatch, question: str, error: Exception
+) -> None:
+    """A server would answer it with a bare 500."""
+
+    def fails(*_arguments: Any, **_more: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(f"integrations.api.quick_reads.{question}", fails)
     quick, long = both(world, Case("", 200))
     assert quick.went_long
     assert comparable(quick) == comparable(long)

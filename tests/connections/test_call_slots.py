@@ -237,6 +237,24 @@ def test_what_waits_for_a_slow_party_is_taken_out_and_keeps_no_claim_from_being_
 
 
 @pytest.mark.django_db
+def test_a_job_that_was_given_back_is_never_sent_although_the_next_could_not_be(time: Ticking) -> None:
+    """The database goes away in between: whose lease is given back may be renewed by somebody else by now."""
+    with jobs_of(5) as (jobs,):
+        queue = CallQueue(time.process(), 20, monotonic=lambda: time.seconds)
+        for job in jobs:
+            queue.put(job)
+
+        def is_held(job: Job) -> bool:
+            if job is jobs[3]:
+                raise OperationalError("gone")
+            return job is not jobs[1]
+
+        with pytest.raises(OperationalError):
+            queue.take_out(is_held)
+        assert list(queue.ready()) == [jobs[1], jobs[3], jobs[4]]
+
+
+@pytest.mark.django_db
 def test_hosts_that_a_workspace_chooses_count_for_itself(time: Ticking) -> None:
     workspace = make_workspace()
     builtin = make_connection(make_integration(workspace, "github"), issued_at=NOW)

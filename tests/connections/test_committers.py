@@ -15,14 +15,15 @@ from django.db import OperationalError, connections, transaction
 from django.db import connection as database
 
 from integrations.clock import Clock
-from integrations.connections import applying, batch, preparing, renewal, spool
+from integrations.connections import applying, batch, breaker, preparing, renewal, spool
 from integrations.connections import lease as leases
 from integrations.connections.batch import refresh_due
 from integrations.connections.commits import DatabaseAway, Patience
 from integrations.connections.committers import COMMITTERS, Committers, committers_wanted
 from integrations.connections.renewal import Applied, Job
 from integrations.connections.settling import Answer, settle_all
-from integrations.models import Connection, GrantType, Integration, Token, TokenSchedule
+from integrations.models import Connection, GrantType, Integration, ProviderOutage, Token, TokenSchedule
+from integrations.oauth.errors import Outage
 from tests.connections.conftest import NOW, REVOKE, TOKEN, define_provider, due_connection, token_answer
 from tests.factories import make_integration, make_workspace
 from tests.servers.scripted import Answer as Reply
@@ -105,6 +106,19 @@ def test_an_error_among_the_answers_is_settled_by_itself(service: Integration, p
     assert [one.applied for one in settled] == [None, Applied.STORED, Applied.STORED]
     assert getattr(settled[0].error, "code", "") == "outage"
     assert sorted(access_token_of(c) for c in connections_made) == ["access-2", "access-2", "access-token-1"]
+
+
+def test_answers_that_are_stored_together_end_an_outage_too(
+    service: Integration, provider_server: ScriptedServer
+) -> None:
+    for number in range(3):
+        due_connection(service, f"c{number}", refresh_token=None)
+    provider_server.answer(TOKEN, json=token_answer(refresh_token=None))
+    answers = answers_of(3)
+    place = breaker.Place.of(answers[0].job.integration, answers[0].job.parties)
+    breaker.note_failure(place, answers[0].job.connection.pk, Outage("outage"), now=NOW, actor=WORKER)
+    assert [one.applied for one in settle_all(answers, CLOCK, impatient(), actor=WORKER)] == [Applied.STORED] * 3
+    assert not ProviderOutage.objects.exists()
 
 
 def test_an_outage_during_a_common_commit_is_waited_for(

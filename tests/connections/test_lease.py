@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection as database
+from django.db.models import Q
 
-from integrations.connections.lease import LEASE, claim_due, claim_one, due, release
+from integrations.connections import lease as lease_module
+from integrations.connections.lease import LEASE, claim_due, claim_one, due, extend, release
 from integrations.models import GrantType, TokenSchedule
 from tests.connections.conftest import NOW
 from tests.factories import make_connection, make_integration, make_workspace
@@ -49,6 +52,25 @@ def test_a_lease_that_ran_out_is_not_taken_for_that_alone(workspace: Workspace) 
     [lease] = claim_due(1, NOW)
     assert claim_one(lease.connection_id, NOW + LEASE) is None
     assert claim_due(1, NOW + timedelta(days=1)) == []
+
+
+def test_a_lease_whose_holder_comes_back_this_moment_is_not_taken(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the row and the claim it was extended: the answer is here, and on its way."""
+    make_due(workspace, 1)
+    [held] = claim_due(1, NOW)
+    later = NOW + timedelta(minutes=3)
+    TokenSchedule.objects.update(suspected_at=later - timedelta(seconds=20))
+
+    def come_back(_holder: object) -> uuid.UUID:
+        assert extend(Q(lease_id=held.lease_id), later) == 1
+        return uuid.uuid4()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease_module, "_new_id", come_back)
+        assert claim_one(held.connection_id, later) is None
+    assert TokenSchedule.objects.get().lease_id == held.lease_id
 
 
 def test_a_call_is_not_sent_when_the_lease_could_end_before_the_answer(workspace: Workspace) -> None:

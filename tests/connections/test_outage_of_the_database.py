@@ -8,16 +8,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import IntegrityError, InternalError, OperationalError
 
 from integrations.clock import Clock
 from integrations.connections import applying, holders, lost, settling, spool
 from integrations.connections import lease as leases
-from integrations.connections.batch import RefreshSummary, refresh_due
+from integrations.connections.batch import RefreshSummary, _Batch, refresh_due
 from integrations.connections.commits import DatabaseAway, Patience
 from integrations.connections.refresh import refresh_connection
 from integrations.connections.renewal import Renewed
 from integrations.connections.revocation import disconnect
+from integrations.connections.schedule import SYSTEM_RANDOM
 from integrations.connections.stopping import Stopping
 from integrations.models import Connection, Integration, IssuedToken, Token, TokenSchedule, TokenSecrets
 from tests.connections.conftest import NOW, REVOKE, TOKEN, due_connection, token_answer
@@ -82,6 +83,29 @@ def test_an_answer_is_in_the_spool_from_the_first_failure_on_and_out_of_it_once_
     assert len({again(c).token.open().refresh_token for c in connections}) == 1
 
 
+def test_a_second_outage_in_one_run_finds_the_next_answer_of_a_connection_not_yet_kept(
+    delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    """What is kept is an answer, not a connection: short-lived tokens are renewed more than once in one run."""
+    connection = due_connection(delegated)
+    provider_server.answer(TOKEN, json=token_answer())
+    with holders.Holder() as holder:
+        patience = Patience(sleep=lambda _seconds: None)
+        batch = _Batch(1, Clock.standing_at(NOW), patience, lambda _seconds: None, SYSTEM_RANDOM, holder, Stopping())
+        for turn in range(2):
+            TokenSchedule.objects.update(refresh_due_at=NOW)
+            batch.claimed_at = float("-inf")
+            assert batch._claim()
+            batch._send()
+            [call] = batch.in_flight
+            call.result(30)
+            batch._keep_arrived()
+            assert len(kept()) == 1, turn
+            batch._settle_rest()
+            assert kept() == []
+    assert again(connection).token.version == connection.token.version + 2
+
+
 def test_with_a_full_disk_an_answer_stays_in_memory_until_it_can_go_somewhere(
     delegated: Integration,
     provider_server: ScriptedServer,
@@ -112,6 +136,49 @@ def test_with_a_full_disk_an_answer_stays_in_memory_until_it_can_go_somewhere(
     database.is_away = False
     assert run().drained == 1
     assert again(connection).token.open().refresh_token == "secret-refresh"
+
+
+def _read_only() -> InternalError:
+    """What Django raises when a primary was made a standby under an open connection."""
+    cause = Exception("cannot execute UPDATE in a read-only transaction")
+    cause.sqlstate = "25006"  # type: ignore[attr-defined]
+    error = InternalError(str(cause))
+    error.__cause__ = cause
+    return error
+
+
+def test_a_database_that_only_reads_since_a_failover_is_away(
+    delegated: Integration, provider_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = due_connection(delegated)
+    provider_server.answer(TOKEN, json=token_answer("new", "new-refresh"))
+    run_into_an_outage(monkeypatch)
+
+    def refuse(*_args: Any, **_kwargs: Any) -> None:
+        raise _read_only()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(applying, "apply_renewal", refuse)
+        with pytest.raises(DatabaseAway):
+            run(patience=Patience(0, sleep=lambda _seconds: None))
+    [name] = kept()
+    assert name.endswith(spool.SUFFIX), "not set aside as if it could never be stored"
+    assert run().drained == 1
+    assert again(connection).token.open().refresh_token == "new-refresh"
+
+
+def test_an_error_that_nobody_foresaw_ends_the_wait_for_the_database() -> None:
+    """A batch claims nothing while some commit waits: one that failed for good must not seem to wait for ever."""
+    errors: list[Exception] = [OperationalError("gone"), IntegrityError("odd")]
+    patience = Patience(300, sleep=lambda _seconds: None)
+
+    def work() -> None:
+        raise errors.pop(0)
+
+    with pytest.raises(IntegrityError):
+        patience.commit(work)
+    assert patience.was_tried
+    assert not patience.is_tried
 
 
 @pytest.mark.parametrize("gone", ["disconnected", "deleted"])

@@ -12,6 +12,7 @@ from django.core.mail.backends import locmem
 from django.db import close_old_connections, connections
 
 from integrations.connections.revocation import delete_connection
+from integrations.health import mailing
 from integrations.health.gathering import gather_digests
 from integrations.health.mailing import send_mails
 from integrations.health.preferences import choose_mails
@@ -392,6 +393,24 @@ def test_two_workers_make_one_digest_and_send_one_mail(connection: Connection, b
     assert failures == []
     assert NoticeDigest.objects.count() == 1
     assert sorted(message.to for message in mail.outbox) == [["alice@example.com"], ["bob@example.com"]]
+
+
+def test_a_mail_that_cannot_be_written_holds_nobody_else_up(
+    connection: Connection, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = mailing.write_mail
+
+    def write(*args: Any, to: str) -> Any:
+        if to == "alice@example.com":
+            raise ValueError("nobody foresaw this")
+        return real(*args, to=to)
+
+    monkeypatch.setattr(mailing, "write_mail", write)
+    becomes(connection, DEAD, 0)
+    assert beat(2) == 1
+    assert [message.to for message in mail.outbox] == [["bob@example.com"]]
+    put_off = NoticeMail.objects.get(due_at__isnull=False)
+    assert put_off.attempts == 1
 
 
 def test_an_error_in_the_middle_of_a_batch_leaves_the_rest_for_later(

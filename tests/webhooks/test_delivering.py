@@ -13,6 +13,7 @@ import pytest
 from django.db import connection as database
 
 from integrations.clock import Clock
+from integrations.connections.stopping import Stopping
 from integrations.models import (
     Connection,
     DeliveryStatus,
@@ -26,7 +27,7 @@ from integrations.models import (
 from integrations.webhooks import claims, deliverer, endpoints, outcomes
 from integrations.webhooks.deliverer import deliver_webhooks
 from integrations.webhooks.endpoints import NewSecret, create_endpoint
-from integrations.webhooks.fanout import fan_out
+from integrations.webhooks.fanout import MOST_BATCHES, fan_out
 from integrations.webhooks.sweep import KEEP_DELIVERIES, sweep
 from tests.factories import make_connection, make_integration, make_workspace
 from tests.servers.scripted import Answer, Received, ScriptedServer
@@ -360,17 +361,62 @@ def test_a_backlog_of_one_endpoint_is_no_one_elses_and_costs_claims_nothing(
 
 
 def test_one_endpoint_and_one_host_get_a_bounded_number_of_requests_at_once(workspace: Workspace) -> None:
-    shares = claims.Shares()
+    take = _taker(claims.Shares(), workspace.pk)
     ids = [uuid.uuid4() for _ in range(40)]
-
-    def take(endpoint_id: uuid.UUID, origin: str, *, failing: bool = False) -> bool:
-        return shares.take(claims.Claim(uuid.uuid4(), endpoint_id, origin, failing, uuid.uuid4()))
-
     assert [take(ids[0], "https://a") for _ in range(3)] == [True, True, False]
     assert sum(take(one, "https://a") for one in ids[1:]) == 6  # eight to one origin
-    assert sum(take(one, f"https://{n}", failing=True) for n, one in enumerate(ids)) == 15 + 1
-    assert sum(take(uuid.uuid4(), f"https://x{n}") for n in range(40)) == 8  # 32 in all
-    del workspace
+    assert sum(take(one, f"https://{n}", failing=True) for n, one in enumerate(ids[1:])) == 8
+    assert sum(take(uuid.uuid4(), f"https://x{n}") for n in range(40)) == 0  # 16 of one workspace
+
+
+def test_no_workspace_takes_the_places_of_others(workspace: Workspace) -> None:
+    """Fifty receivers made slow on purpose, failing or not, on a host that somebody else has receivers on too."""
+    shares = claims.Shares()
+    first, second, third = (_taker(shares, workspace_id) for workspace_id in (workspace.pk, uuid.uuid4(), uuid.uuid4()))
+    assert sum(first(uuid.uuid4(), "https://shared", failing=True) for _ in range(50)) == 8
+    assert second(uuid.uuid4(), "https://shared")
+    assert sum(first(uuid.uuid4(), f"https://a{n}", failing=True) for n in range(50)) == 0
+    assert second(uuid.uuid4(), "https://b", failing=True)
+    assert sum(first(uuid.uuid4(), f"https://a{n}") for n in range(50)) == 8
+    assert sum(third(uuid.uuid4(), f"https://c{n}") for n in range(50)) == 14  # 32 in all
+
+
+def _taker(shares: claims.Shares, workspace_id: uuid.UUID) -> Callable[..., bool]:
+    def take(endpoint_id: uuid.UUID, origin: str, *, failing: bool = False) -> bool:
+        return shares.take(claims.Claim(uuid.uuid4(), endpoint_id, workspace_id, origin, failing, uuid.uuid4()))
+
+    return take
+
+
+def test_a_flood_of_notices_is_told_by_and_by(
+    receiver: ScriptedServer, endpoint: WebhookEndpoint, notice: MakeNotice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks the run settles what it has sent, whose leases would run out meanwhile."""
+    monkeypatch.setattr("integrations.webhooks.fanout.BATCH", 1)
+    receiver.answer(HOOK)
+    for _ in range(12):
+        notice()
+    assert fan_out(NOW) == MOST_BATCHES == 5
+    summary = run()
+    assert (summary.made, summary.delivered) == (7, 12)
+
+
+def test_a_run_that_is_asked_to_stop_takes_no_more_work(
+    receiver: ScriptedServer, endpoint: WebhookEndpoint, notice: MakeNotice
+) -> None:
+    """And writes down what comes of what it has sent."""
+    stopping = Stopping()
+
+    def stop(_: Received) -> Answer:
+        stopping.begin()
+        return Answer(200)
+
+    receiver.respond(HOOK, stop)
+    for _ in range(5):
+        notice()
+    summary = run(stopping=stopping)
+    assert summary.sent == summary.delivered == claims.PER_ENDPOINT
+    assert WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_id=None).count() == 3
 
 
 @pytest.mark.django_db(transaction=True)

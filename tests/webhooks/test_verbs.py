@@ -18,6 +18,7 @@ from integrations.webhooks.endpoints import NewSecret, WebhookRefused, change_en
 from tests.factories import make_connection, make_integration, make_workspace
 from tests.servers.scripted import ScriptedServer
 from tests.webhooks.conftest import HOOK, NOW, OPERATOR, later, only_delivery, run, verifies
+from workspaces.errors import RateLimited
 from workspaces.models import AuditEvent, Workspace
 
 MakeNotice = Callable[..., Notice]
@@ -169,6 +170,23 @@ def test_replaying_all_that_failed_leaves_older_ones_delivered_ones_and_other_en
     replayed = WebhookDelivery.objects.get(status=DeliveryStatus.PENDING)
     assert (replayed.endpoint, replayed.created_at) == (endpoint, later(hours=1))
     assert deliveries.replay_failed(other, later(hours=9), actor=OPERATOR) == 0
+
+
+def test_a_workspace_sends_so_many_tests_a_minute_however_many_webhooks_it_has(
+    workspace: Workspace, receiver: ScriptedServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds a web thread for as long as its receiver takes."""
+    settings.RATE_LIMIT_SCALE = 1.0
+    monkeypatch.setattr(deliveries, "TESTS_PER_MINUTE", 1)
+    receiver.answer(HOOK)
+
+    def send_some() -> None:
+        for _ in range(3):  # the minute may turn once in between
+            one = create_endpoint(workspace, url=receiver.url + HOOK, actor=OPERATOR).endpoint
+            deliveries.send_test(one, actor=OPERATOR)
+
+    with pytest.raises(RateLimited):
+        send_some()
 
 
 def test_a_test_is_sent_once_even_to_a_disabled_endpoint_and_counts_for_nothing(
