@@ -139,6 +139,7 @@ def refuse(request: HttpRequest) -> HttpResponse:
 
 _integrations = ([path("", show, name="list")], "integrations")
 _health = ([path("", show, name="page"), path("notifications/", show, name="notifications")], "health")
+_webhooks = ([path("", show, name="list")], "webhooks")
 _workspaces = (
     [
         path("members/", show, name="members"),
@@ -153,6 +154,7 @@ _workspaces = (
 urlpatterns = [
     path("w/<slug:workspace>/integrations/", include(_integrations)),
     path("w/<slug:workspace>/health/", include(_health)),
+    path("w/<slug:workspace>/webhooks/", include(_webhooks)),
     path("w/<slug:workspace>/", include(_workspaces)),
     path("refuse/", refuse, name="refuse"),
     path("accounts/", include("allauth.urls")),
