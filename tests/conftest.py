@@ -47,8 +47,26 @@ TESTS = Path(__file__).parent
 IN_CI = os.environ.get("GRANTRY_CI") == "1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Another run of what another database or broker can change."""
+    words = "leave out what no database, broker or process has a part in, and browsers: it ran with the others"
+    parser.addoption("--on-services", action="store_true", help=words)
+
+
+def _is_for_services(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return "browser" not in marks and bool(
+        marks & {"django_db", "services", "processes", "node"} or fixtures & {"db", "transactional_db"}
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest files first; the others, and the tests of a file, keep their order."""
+    if config.getoption("--on-services"):
+        left_out = [item for item in items if not _is_for_services(item)]
+        items[:] = [item for item in items if _is_for_services(item)]
+        config.hook.pytest_deselected(items=left_out)
     turns = {TESTS / name: turn for turn, name in enumerate(BEGIN_FIRST)}
     if missing := [path for path in turns if not path.is_file()]:
         raise pytest.UsageError(f"BEGIN_FIRST in tests/conftest.py names files that are not there: {missing}")
