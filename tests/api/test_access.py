@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from integrations.models import Connection, CustomProvider, Integration
+from integrations.models import Connection, CustomProvider, Integration, WebhookDelivery, WebhookEndpoint
 from integrations.providers.custom import create_custom_provider
+from integrations.webhooks.endpoints import create_endpoint
 from tests.api.client import ALL_SCOPES, ApiClient, document, make_key
 from tests.factories import make_connection, make_integration, make_member, make_user
 from workspaces.api_keys import create_api_key, revoke_api_key
@@ -21,6 +22,7 @@ from workspaces.roles import Role
 
 GITHUB = "/integrations/github/authorization_code"
 CUSTOM = "/integrations/custom_secret/authorization_code"
+HOOK, REPLAY = "/webhooks/{webhook_id}", "/webhook-deliveries/{delivery_id}/replay"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,15 @@ CALLS = [
     Call("POST", "/connections/{id}/disconnect", "connections:write", "/connections/{id}/disconnect"),
     Call("GET", "/connections/{id}/token", "tokens:read", "/connections/{id}/token"),
     Call("GET", "/notices", "connections:read"),
+    Call("GET", "/webhooks", "webhooks:read"),
+    Call("POST", "/webhooks", "webhooks:write"),
+    Call("GET", HOOK, "webhooks:read", HOOK),
+    Call("PATCH", HOOK, "webhooks:write", HOOK),
+    Call("DELETE", HOOK, "webhooks:write", HOOK),
+    Call("POST", f"{HOOK}/test", "webhooks:write", f"{HOOK}/test"),
+    Call("POST", f"{HOOK}/roll-secret", "webhooks:write", f"{HOOK}/roll-secret"),
+    Call("GET", f"{HOOK}/deliveries", "webhooks:read", f"{HOOK}/deliveries"),
+    Call("POST", REPLAY, "webhooks:write", REPLAY),
     Call("GET", "/audit-events", "audit:read"),
 ]
 every_call = pytest.mark.parametrize("call", CALLS, ids=str)
@@ -74,7 +85,9 @@ every_call = pytest.mark.parametrize("call", CALLS, ids=str)
 
 @pytest.fixture
 def alices(workspace: Workspace) -> Connection:
-    """What an outsider might aim at: a custom provider, an integration, a connection with a token."""
+    """What an outsider might aim at: a custom provider, an integration, a connection with a token, a webhook."""
+    hook = create_endpoint(workspace, url="https://custom_secret.example/", actor=Actor.operator()).endpoint
+    WebhookDelivery.objects.create(workspace=workspace, endpoint=hook, event_type="webhook.test", body="{}")
     create_custom_provider(
         workspace,
         {
@@ -90,7 +103,11 @@ def alices(workspace: Workspace) -> Connection:
 
 def send(call: Call, key: str | None, path: str, connection: Connection) -> Any:
     raw = None if call.method in ("GET", "DELETE") else b"{ this is not JSON"
-    return ApiClient(key).call(call.method, path.replace("{id}", str(connection.pk)), raw=raw)
+    hook, delivery = WebhookEndpoint.objects.get(), WebhookDelivery.objects.get()
+    ids = {"{id}": connection.pk, "{webhook_id}": hook.pk, "{delivery_id}": delivery.pk}
+    for placeholder, pk in ids.items():
+        path = path.replace(placeholder, str(pk))
+    return ApiClient(key).call(call.method, path, raw=raw)
 
 
 def snapshot() -> Any:
@@ -174,7 +191,9 @@ def test_another_workspaces_object_is_404_even_with_a_bad_body(
     assert {**response.json(), "request_id": ""} == {**nowhere.json(), "request_id": ""}
 
 
-@pytest.mark.parametrize("path", ["/providers", "/integrations", "/connections", "/notices", "/audit-events"])
+@pytest.mark.parametrize(
+    "path", ["/providers", "/integrations", "/connections", "/notices", "/webhooks", "/audit-events"]
+)
 def test_lists_hold_only_the_workspaces_own(path: str, alices: Connection, other_api: ApiClient) -> None:
     text = json.dumps(other_api.get(path).json())
     assert str(alices.pk) not in text

@@ -10,7 +10,12 @@ from pathlib import Path
 from tests.servers.product import ROOT
 
 # What the protocol layer may take from requests: names for what it is handed, and for what can go wrong.
-TYPES_AND_ERRORS = {"Session", "Response", "PreparedRequest", "RequestException", "Timeout", "ConnectionError"}
+# Made by hand, they open nothing: sending is what needs the door.
+VALUES = {"requests.Response", "requests.PreparedRequest"}
+TYPES_AND_ERRORS = {"Session", "Response", "PreparedRequest", "RequestException", "Timeout", "ConnectionError"} | {
+    "CaseInsensitiveDict",
+    "default_hooks",
+}
 
 
 def test_imports_point_down() -> None:
@@ -36,7 +41,7 @@ def test_the_protocol_layer_opens_no_connection_of_its_own() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "requests":
                 used |= {alias.name for alias in node.names}
-            if isinstance(node, ast.Call) and _is_requests(node.func) and ast.unparse(node.func) != "requests.Response":
+            if isinstance(node, ast.Call) and _is_requests(node.func) and ast.unparse(node.func) not in VALUES:
                 used.add(f"call of {ast.unparse(node.func)}")
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "requests":
                 used.add(node.attr)
