@@ -47,8 +47,8 @@ HOSTILE = {
 STARTS = ["/accounts/email/", "/accounts/password/change/", "/accounts/2fa/", "/accounts/sessions/", "/workspaces/"]
 # Pages of one view are alike: of hundreds of providers and filters this many are opened, so that no other kind waits
 # behind them.
-OF_A_KIND = 6
-ALONE = 3
+OF_A_KIND = 4
+ALONE = 1
 
 
 SHARED_FORMS = {"integrations:custom_edit": "integrations:custom_new"}  # ProviderForm
