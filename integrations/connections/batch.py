@@ -262,6 +262,10 @@ class _Batch:
         job = self.in_flight.pop(news)
         self.queue.done(job)
         self.arrived[job.connection.pk] = news
+        if isinstance(error := news.exception(), OAuthError):
+            # Before anything more is sent: a pause or a refusal counts at once, an outage when the failure is stored.
+            self.queue.stop(job)
+            self._hold_back_after(job, error)
         answer = Answer(job, news.result)
         if job.integration.grant_type != GrantType.CLIENT_CREDENTIALS:
             self.committers.give([answer])
@@ -292,6 +296,7 @@ class _Batch:
         error, connection_id = settled.error, settled.job.connection.pk
         call = self.arrived.pop(connection_id)
         del self.jobs[connection_id]
+        self.queue.go_on(settled.job)
         if call in self.kept:
             self.kept.discard(call)
             if error is None:

@@ -33,6 +33,7 @@ class CallQueue:
         self._waiting: dict[Lane, deque[_Waiting]] = {}
         self._under_way: dict[UUID, float] = {}  # connection → since when, oldest first
         self._in_use: Counter[str] = Counter()  # by party
+        self._stopped: dict[UUID, Lane] = {}  # connection → lane whose next calls wait for what its failure means
 
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._waiting.values())
@@ -54,9 +55,12 @@ class CallQueue:
     def ready(self) -> Iterator[Job]:
         """Jobs that may be sent now, each with a slot that `done` gives back; lanes take turns."""
         self._slots.reserve()
+        stopped = set(self._stopped.values())
         lanes = deque(self._waiting)
         while lanes:
             lane = lanes.popleft()
+            if lane in stopped:
+                continue
             if self._in_use[lane.party] >= self._threads - len(self._under_way) or not self._slots.take(lane):
                 continue
             job = self._waiting[lane].popleft().job
@@ -74,6 +78,14 @@ class CallQueue:
         self._slots.give_back(lane)
         del self._under_way[job.connection.pk]
         self._in_use[lane.party] -= 1
+
+    def stop(self, job: Job) -> None:
+        """Send nothing more in this job's lane until `go_on`: its failure may say that nobody should."""
+        self._stopped[job.connection.pk] = lane_of(job)
+
+    def go_on(self, job: Job) -> None:
+        """What a job's answer means is known."""
+        self._stopped.pop(job.connection.pk, None)
 
     def too_late(self, now: datetime) -> list[Job]:
         """Take out what may no longer be sent under its lease."""
