@@ -14,12 +14,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
-from uuid import UUID
 
 from django.db.models import Q
 
@@ -117,8 +116,9 @@ class _Batch:
     stopping: Stopping
     summary: RefreshSummary = field(default_factory=RefreshSummary)
     in_flight: dict[type_Call, Job] = field(default_factory=dict)
-    jobs: dict[UUID, Job] = field(default_factory=dict)  # calls whose outcome is not known to be stored
-    arrived: dict[UUID, type_Call] = field(default_factory=dict)  # answers that are not known to be stored, or failed
+    # By lease: an answer that somebody else stored from the spool may make its connection due, and claimed, again.
+    jobs: dict[leases.Lease, Job] = field(default_factory=dict)  # calls whose outcome is not known to be stored
+    arrived: dict[leases.Lease, type_Call] = field(default_factory=dict)  # not known to be stored, or failed
     news: SimpleQueue[type_Call | Settled] = field(default_factory=SimpleQueue)
     together: list[Answer] = field(default_factory=list)
     together_since: float = 0.0
@@ -236,7 +236,7 @@ class _Batch:
     def _call(self, job: Job) -> None:
         call = _pool().submit(renewal.call, job, self.clock)
         self.in_flight[call] = job
-        self.jobs[job.connection.pk] = job
+        self.jobs[job.lease] = job
         self.unsettled += 1
         call.add_done_callback(self.news.put)  # in the calling thread: nobody has to wait on every call at once
 
@@ -261,7 +261,7 @@ class _Batch:
             return
         job = self.in_flight.pop(news)
         self.queue.done(job)
-        self.arrived[job.connection.pk] = news
+        self.arrived[job.lease] = news
         if isinstance(error := news.exception(), OAuthError):
             # Before anything more is sent: a pause or a refusal counts at once, an outage when the failure is stored.
             self.queue.stop(job)
@@ -293,9 +293,9 @@ class _Batch:
 
     def _count(self, settled: Settled) -> None:
         self.unsettled -= 1
-        error, connection_id = settled.error, settled.job.connection.pk
-        call = self.arrived.pop(connection_id)
-        del self.jobs[connection_id]
+        error, lease = settled.error, settled.job.lease
+        call = self.arrived.pop(lease)
+        del self.jobs[lease]
         self.queue.go_on(settled.job)
         if call in self.kept:
             self.kept.discard(call)
@@ -309,18 +309,26 @@ class _Batch:
                 self._hold_back_after(settled.job, error)
             else:
                 self.holder.leaves_leases = True
-                logger.error("The renewal of connection %s could not be settled.", connection_id, exc_info=error)
+                logger.error("The renewal of connection %s could not be settled.", lease.connection_id, exc_info=error)
         elif settled.applied == Applied.STORED:
             self.summary.renewed += 1
         else:
             self.summary.discarded += 1
 
     def _settle_rest(self) -> None:
-        while self.unsettled:
-            self._hear()
-        self.committers.close()
-        self._give_back_waiting()
-        self.slots.give_up()
+        try:
+            while self.unsettled:
+                self._hear()
+        except Exception:
+            # Nobody foresaw it. Whoever finds our leases left drains the spool before they are free.
+            self.holder.leaves_leases = True
+            wait(self.in_flight)
+            self._keep_arrived()
+            raise
+        finally:
+            self.committers.close()
+            self._give_back_waiting()
+            self.slots.give_up()
 
     def _give_back_waiting(self) -> None:
         try:

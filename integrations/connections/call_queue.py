@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import takewhile
 from typing import NamedTuple
-from uuid import UUID
 
 from integrations.connections.call_slots import CallSlots, Lane, lane_of
+from integrations.connections.lease import Lease
 from integrations.connections.renewal import Job
 
 # A call that has waited or been under way for this long is slow, and so is the lane that it waits in.
@@ -31,9 +31,9 @@ class CallQueue:
         self._threads = threads
         self._monotonic = monotonic
         self._waiting: dict[Lane, deque[_Waiting]] = {}
-        self._under_way: dict[UUID, float] = {}  # connection → since when, oldest first
+        self._under_way: dict[Lease, float] = {}  # since when, oldest first
         self._in_use: Counter[str] = Counter()  # by party
-        self._stopped: dict[UUID, Lane] = {}  # connection → lane whose next calls wait for what its failure means
+        self._stopped: dict[Lease, Lane] = {}  # lane whose next calls wait for what its failure means
 
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._waiting.values())
@@ -65,7 +65,7 @@ class CallQueue:
                 continue
             job = self._waiting[lane].popleft().job
             self._in_use[lane.party] += 1
-            self._under_way[job.connection.pk] = self._monotonic()
+            self._under_way[job.lease] = self._monotonic()
             if self._waiting[lane]:
                 lanes.append(lane)
             else:
@@ -76,16 +76,16 @@ class CallQueue:
         """A call is over."""
         lane = lane_of(job)
         self._slots.give_back(lane)
-        del self._under_way[job.connection.pk]
+        del self._under_way[job.lease]
         self._in_use[lane.party] -= 1
 
     def stop(self, job: Job) -> None:
         """Send nothing more in this job's lane until `go_on`: its failure may say that nobody should."""
-        self._stopped[job.connection.pk] = lane_of(job)
+        self._stopped[job.lease] = lane_of(job)
 
     def go_on(self, job: Job) -> None:
         """What a job's answer means is known."""
-        self._stopped.pop(job.connection.pk, None)
+        self._stopped.pop(job.lease, None)
 
     def too_late(self, now: datetime) -> list[Job]:
         """Take out what may no longer be sent under its lease."""

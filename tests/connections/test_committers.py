@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from integrations.connections import lease as leases
 from integrations.connections.batch import refresh_due
 from integrations.connections.commits import DatabaseAway, Patience
 from integrations.connections.committers import COMMITTERS, Committers, committers_wanted
+from integrations.connections.holders import Holder
 from integrations.connections.renewal import Applied, Job
 from integrations.connections.settling import Answer, settle_all
+from integrations.connections.stopping import Stopping
 from integrations.models import Connection, GrantType, Integration, ProviderOutage, Token, TokenSchedule
 from integrations.oauth.errors import Outage
 from tests.connections.conftest import NOW, REVOKE, TOKEN, define_provider, due_connection, token_answer
@@ -312,3 +315,24 @@ def test_several_threads_wait_for_the_database_and_keep_their_answers(
     assert len(list(spool.folder().iterdir())) == 6
     assert refresh_due(now=NOW + timedelta(seconds=1)).drained == 6
     assert {access_token_of(connection) for connection in made} == {"access-2"}
+
+
+# --- one connection twice in one batch ------------------------------------------------------------------
+@pytest.mark.django_db
+def test_a_connection_that_is_claimed_again_before_its_first_answer_is_settled_ends_no_batch(
+    delegated: Integration, provider_server: ScriptedServer
+) -> None:
+    """Its answer was stored from the spool by somebody else meanwhile, and it is due again already."""
+    connection = due_connection(delegated)
+    for _ in range(2):
+        provider_server.answer(TOKEN, json=token_answer())
+    with Holder() as holder:
+        run = batch._Batch(200, CLOCK, impatient(), lambda _seconds: None, random.Random(1), holder, Stopping())
+        for _ in range(2):
+            run._claim()
+            TokenSchedule.objects.update(lease_id=None, lease_until=None, refresh_due_at=NOW)
+        run._send()
+        run._settle_rest()
+    assert (run.unsettled, run.jobs, run.arrived, run.in_flight) == (0, {}, {}, {})
+    assert (run.summary.claimed, run.summary.renewed) == (2, 2), run.summary  # the same answer twice is ours both times
+    assert access_token_of(connection) == "access-2"
