@@ -38,7 +38,7 @@ def _look(pool: TaskPool, stop: threading.Event) -> None:
         except RuntimeError:  # the pool is closed: the worker stops
             return
         # Not for secrets: it spreads processes over time.
-        if stop.wait(EVERY_SECONDS + random.uniform(0, SPREAD_SECONDS)):  # noqa: S311
+        if stop.wait(EVERY_SECONDS + random.uniform(0, SPREAD_SECONDS)):  # noqa: S311 (spreads processes)
             return
 
 

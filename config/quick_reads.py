@@ -98,6 +98,7 @@ class QuickReads:
                 request_id,
             )
         except Exception:
+            # The framework answers what nobody foresaw, and tells of it as of any other request.
             logger.exception("A token read goes the long way.")
             return None
 

@@ -114,4 +114,5 @@ def save_extra(renewed_version: int, connection: Connection, extra: Mapping[str,
                 workspace_id=connection.workspace_id, pk=connection.pk, plaintexts={"extra": json.dumps(dict(extra))}
             )
     except Exception:
+        # The token is stored; what came beside it is worth no failed renewal.
         logger.exception("The extra fields of connection %s could not be stored.", connection.pk)

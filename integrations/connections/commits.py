@@ -86,6 +86,7 @@ class Patience:
             try:
                 result = work()
             except Exception as error:
+                # Which errors mean "away" is not told by their class alone; all others go on.
                 if not is_away(error):
                     self._lost_at = None  # it answered; whoever still waits will say so again
                     raise

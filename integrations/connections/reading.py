@@ -147,7 +147,7 @@ def _condition(wanted: ById | ByIntegration) -> tuple[str, tuple[str, ...]]:
 def _statement(condition: str) -> str:
     columns = ", ".join(column for part in _PARTS for column in part.select)
     role = (  # as workspaces.api_keys asks for it: the creator's today
-        f'SELECT m."role" FROM {_table(Membership)} m JOIN {_table(User)} u ON u."id" = m."user_id"'  # noqa: S608
+        f'SELECT m."role" FROM {_table(Membership)} m JOIN {_table(User)} u ON u."id" = m."user_id"'  # noqa: S608 (our own names)
         ' WHERE m."workspace_id" = k."workspace_id" AND m."user_id" = k."created_by_id" AND u."is_active"'
     )
     return (

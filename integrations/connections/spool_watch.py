@@ -51,6 +51,7 @@ def _run(stopping: Stopping) -> None:
         try:
             is_worth_it = store_what_is_kept()
         except Exception:
+            # The thread's outermost frame: one bad look must not be the last.
             logger.exception("The spool could not be drained; the next batch tries too.")
             is_worth_it = False
         finally:

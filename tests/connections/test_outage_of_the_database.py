@@ -141,7 +141,7 @@ def test_with_a_full_disk_an_answer_stays_in_memory_until_it_can_go_somewhere(
 def _read_only() -> InternalError:
     """What Django raises when a primary was made a standby under an open connection."""
     cause = Exception("cannot execute UPDATE in a read-only transaction")
-    cause.sqlstate = "25006"  # type: ignore[attr-defined]
+    cause.sqlstate = "25006"  # type: ignore[attr-defined] # psycopg's errors have it
     error = InternalError(str(cause))
     error.__cause__ = cause
     return error

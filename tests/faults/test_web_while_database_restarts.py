@@ -99,7 +99,10 @@ def reading(program: Program, connections: list[Connection]) -> Iterator[Counter
 def waiting_reader(program: Program, connection: Connection) -> Iterator[list[requests.Response]]:
     """One reader whose token has to be renewed first; its answer once it has come."""
     answers: list[requests.Response] = []
-    ask = lambda: answers.append(program.ask("GET", f"/connections/{connection.pk}/token"))  # noqa: E731
+
+    def ask() -> None:
+        answers.append(program.ask("GET", f"/connections/{connection.pk}/token"))
+
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     try:

@@ -212,7 +212,7 @@ def test_both_parts_say_the_same_in_our_words_and_escape_peoples(slack: Integrat
     beat(2)
     [message] = mail.outbox
     assert message.subject.startswith("[Grantry] Acme Bcc: all@example.com <b>: ")
-    [(html, kind)] = message.alternatives  # type: ignore[attr-defined]
+    [(html, kind)] = message.alternatives  # type: ignore[attr-defined] # of EmailMultiAlternatives
     assert kind == "text/html"
     assert "&lt;script&gt;" in html
     assert "<script>" not in html

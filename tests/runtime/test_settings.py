@@ -164,3 +164,28 @@ def test_check_deploy_is_clean_with_the_documented_production_settings(tmp_path:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "no issues (0 silenced)" in done.stdout
+
+
+BARE = {"PATH": os.environ["PATH"], "ENV_FILE": ""}
+
+
+def test_a_fresh_clone_can_check_its_migrations(tmp_path: Path) -> None:
+    command = [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**BARE, "VAR_DIR": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "No changes detected\n"), done.stderr
+
+
+def test_a_missing_setting_is_told_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env={**BARE, "VAR_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("manage.py: SECRET_KEY is not set.")
+    assert done.stderr.count("\n") == 1

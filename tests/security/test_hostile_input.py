@@ -174,7 +174,7 @@ def hostile_posts(forms: list[Form]) -> Iterator[tuple[Form, str, dict[str, str]
         for name in new:
             for kind, value in (first, *islice(turns, ALONE)):
                 yield form, f"{name}: {kind}", {**form.fields, name: value}
-            yield form, f"{name} twice", {**form.fields, name: [first[1], "b"]}  # type: ignore[dict-item]
+            yield form, f"{name} twice", {**form.fields, name: [first[1], "b"]}  # type: ignore[dict-item] # sent twice
 
 
 @pytest.mark.django_db
