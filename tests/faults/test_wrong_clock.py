@@ -47,10 +47,10 @@ def test_worker_or_beat_with_a_wrong_clock_renews_at_the_right_time(
 
 def test_a_worker_whose_clock_is_ahead_takes_nobodys_lease(installation: Installation, realm: Realm) -> None:
     make_due(realm, CONNECTIONS)
+    realm.rules(hold=BEFORE)  # a worker looks for due tokens by itself as soon as it is up
     workers = [installation.worker("right", wait=False), installation.worker("wrong", wait=False, **wrong_clock("+"))]
     for worker in workers:
         worker.wait_for_line(WORKER_READY)
-    realm.rules(hold=BEFORE)
     installation.wake(times=8)
     wait_until(lambda: len(realm.report().held) == CONNECTIONS, "all calls", seconds=18)
     installation.wake(times=8)
